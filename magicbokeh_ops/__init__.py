@@ -1,0 +1,1 @@
+"""MagicBokeh without a host: defocus maps, lens rendering and the scenes they are judged by."""

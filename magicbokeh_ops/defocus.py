@@ -1,0 +1,207 @@
+"""From depth of any kind to disparity, from disparity to focus, from both to the defocus map (paper Eq. 1).
+
+Disparity is (B, 1, H, W) in [0, 1], 1 = nearest. It is normalised once over a whole batch and the focus is one value
+for a whole batch, so that the frames of a video do not flicker.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
+FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless `image` is a finite (B, 3, H, W) picture."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"image has shape {tuple(image.shape)}; it must be (batch, 3, height, width).")
+    if not torch.isfinite(image).all():
+        raise ValueError("image holds NaN or infinite values; look for the node that made them.")
+
+
+def check_map(values: Tensor, name: str) -> None:
+    """Raise ValueError unless `values` is a finite (B, 1, H, W) map."""
+    if values.ndim != 4 or values.shape[1] != 1:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (batch, 1, height, width).")
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values; clean it, or normalise it from raw depth.")
+
+
+def match_batch(values: Tensor, batch: int, name: str) -> Tensor:
+    """Repeat a single map for `batch` images; raise ValueError if the counts can't go together."""
+    if len(values) not in (1, batch):
+        raise ValueError(f"{name} has {len(values)} frames but the image has {batch}; give one for all, or one each.")
+    return values.expand(batch, -1, -1, -1)
+
+
+def resize(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring a (B, 1, h, w) map to `size` (height, width), bilinear, smoothed when it shrinks."""
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    return F.interpolate(values.float(), size=tuple(size), mode="bilinear", antialias=True)
+
+
+def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
+    """Stretch disparity to [0, 1] over the whole batch.
+
+    method: "percentile" clips the lowest and highest 0.1 % (a few stray pixels don't set the scale), "minmax" does
+    not, "none" only checks that values already lie in [0, 1].
+    Raises ValueError if all values are equal.
+    """
+    check_map(disparity, "disparity")
+    if method == "none":
+        if disparity.amin() < 0 or disparity.amax() > 1:
+            raise ValueError(
+                f"disparity goes from {disparity.amin():.4g} to {disparity.amax():.4g}; without normalisation it must "
+                "lie in 0..1."
+            )
+        low = disparity.amin()
+        high = disparity.amax()
+    elif method == "minmax":
+        low, high = disparity.amin(), disparity.amax()
+    elif method == "percentile":
+        low, high = _percentiles(disparity, 0.001, 0.999)
+        if low == high:
+            low, high = disparity.amin(), disparity.amax()
+    else:
+        raise ValueError(f"normalize is {method!r}; choose percentile, minmax or none.")
+    if low == high:
+        raise ValueError(
+            f"disparity is constant ({low:.4g} everywhere), so nothing can be nearer or farther; connect a depth map."
+        )
+    if method == "none":
+        return disparity
+    return ((disparity - low) / (high - low)).clamp(0, 1)
+
+
+def _percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    values = values.flatten()
+    count = len(values)
+    return (
+        values.kthvalue(1 + round(low * (count - 1))).values,
+        values.kthvalue(1 + round(high * (count - 1))).values,
+    )
+
+
+def from_depth(depth: Tensor, sky: Tensor | None = None) -> Tensor:
+    """Disparity 1 / depth, not yet normalised, of a depth map in any unit (far = large), (B, 1, H, W).
+
+    Infinite, NaN, zero or negative depth, and `sky` (probability above one half), become the farthest disparity, 0.
+    Raises ValueError if no pixel is left.
+    """
+    valid = torch.isfinite(depth) & (depth > 0)
+    if sky is not None:
+        valid &= sky < 0.5
+    if not valid.any():
+        raise ValueError("depth has no pixel with a finite positive distance; connect another depth map.")
+    return torch.where(valid, 1 / depth.where(valid, torch.ones_like(depth)), torch.zeros_like(depth))
+
+
+def from_inverted_depth(inverted: Tensor, depth_ratio: float = 10.0) -> Tensor:
+    """Disparity in [0, 1] of a picture of depth with near = white, (B, 1, H, W) in [0, 1].
+
+    Such a picture is linear in distance and does not say how far its ends are, so the scene's depth ratio (distance
+    of the farthest point over that of the nearest) has to be given. Disparity is stretched so that white stays 1 and
+    black stays 0.
+    """
+    if depth_ratio <= 1:
+        raise ValueError(f"depth_ratio is {depth_ratio}; farthest over nearest distance is above 1.")
+    distance = 1 + (1 - inverted.clamp(0, 1)) * (depth_ratio - 1)
+    return (1 / distance - 1 / depth_ratio) / (1 - 1 / depth_ratio)
+
+
+def focus_from_mask(disparity: Tensor, mask: Tensor) -> float:
+    """Disparity in focus: the lower median over the pixels where `mask` (B or 1, 1, h, w) exceeds one half.
+
+    Raises ValueError if the mask is empty.
+    """
+    check_map(mask, "focus mask")
+    inside = match_batch(resize(mask, disparity.shape[-2:]), len(disparity), "focus mask") > 0.5
+    if not inside.any():
+        raise ValueError("focus mask is empty; paint or select what should be sharp, or focus by a point instead.")
+    return float(disparity[inside].median())
+
+
+def focus_from_point(disparity: Tensor, x: float, y: float) -> float:
+    """Disparity in focus: the lower median over a disc around a point, robust to noise and to a click beside an edge.
+
+    x, y: 0..1 from the left and the top. The disc's radius is 1 % of the shorter side, 1 pixel at least; a pixel
+    belongs to it if its centre does, and the pixel under the point always does.
+    """
+    if not (0 <= x <= 1 and 0 <= y <= 1):
+        raise ValueError(f"focus point is ({x}, {y}); both go from 0 to 1, left to right and top to bottom.")
+    height, width = disparity.shape[-2:]
+    column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
+    radius = max(1.0, 0.01 * min(height, width))
+    reach = int(radius) + 1
+    rows = slice(max(row - reach, 0), row + reach + 1)
+    columns = slice(max(column - reach, 0), column + reach + 1)
+    dy = torch.arange(height, device=disparity.device)[rows] + 0.5 - y * height
+    dx = torch.arange(width, device=disparity.device)[columns] + 0.5 - x * width
+    inside = dy[:, None] ** 2 + dx**2 <= radius**2
+    inside[row - rows.start, column - columns.start] = True
+    return float(disparity[..., rows, columns][..., inside].median())
+
+
+def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:
+    """Blur radius in pixels, K (d - d_f), of disparity (B, 1, H, W): positive in front of the focal plane (Eq. 1).
+
+    focus and k: one value, or one per frame. Raises ValueError for a negative k.
+    """
+    check_map(disparity, "disparity")
+    focus = torch.as_tensor(focus, dtype=torch.float32, device=disparity.device).reshape(-1, 1, 1, 1)
+    k = torch.as_tensor(k, dtype=torch.float32, device=disparity.device).reshape(-1, 1, 1, 1)
+    for name, values in (("focus", focus), ("k", k)):
+        if len(values) not in (1, len(disparity)):
+            raise ValueError(f"{name} has {len(values)} values for {len(disparity)} frames; give one, or one per frame.")
+        if not torch.isfinite(values).all():
+            raise ValueError(f"{name} is NaN or infinite.")
+    if (k < 0).any():
+        raise ValueError(f"k is {float(k.min()):g}; a blur radius is 0 or more pixels.")
+    return k * (disparity.float() - focus)
+
+
+def defocus_map(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:
+    """|K (d - d_f)| / 32, what the network sees (Eq. 1): (B, 1, H, W) in [0, 1], above 1 only for K above 32."""
+    return signed_radius(disparity, focus, k).abs() / K_TRAINED
+
+
+def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int = 0, min_area: float = 0.0) -> Tensor:
+    """1 where the defocus map is at most `threshold`, else 0, (B, 1, H, W).
+
+    smooth: radius in pixels of a closing and an opening, which drop thin cracks and hairlines.
+    min_area: islands and holes smaller than this share of the picture are dropped, in 0..1.
+    """
+    check_map(defocus, "defocus")
+    mask = (defocus <= threshold).float()
+    if smooth:
+        mask = _erode(_dilate(mask, smooth), smooth)
+        mask = _dilate(_erode(mask, smooth), smooth)
+    if min_area:
+        mask = _drop_small(mask, min_area)
+        mask = 1 - _drop_small(1 - mask, min_area)
+    return mask
+
+
+def _dilate(mask: Tensor, radius: int) -> Tensor:
+    return F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+
+
+def _erode(mask: Tensor, radius: int) -> Tensor:
+    return -F.max_pool2d(-mask, 2 * radius + 1, 1, radius)
+
+
+def _drop_small(mask: Tensor, min_area: float) -> Tensor:
+    from scipy import ndimage  # a fifth of a second at start-up, for an option few switch on
+
+    kept = torch.empty_like(mask)
+    for i, frame in enumerate(mask):
+        labels, _ = ndimage.label(frame[0].cpu().numpy())
+        labels = torch.from_numpy(labels).long()
+        large = torch.bincount(labels.flatten()) >= min_area * labels.numel()
+        large[0] = False
+        kept[i, 0] = large[labels].to(mask)
+    return kept

@@ -1,0 +1,464 @@
+"""Thin-lens bokeh without weights: one photo and its disparity in, the photo through a fast lens out.
+
+The photo is taken apart into fragments (colour, weight, signed blur radius), the fragments are sorted into bins of
+about equal radius, every bin is blurred by the aperture with an FFT in linear light, and the bins are put together
+from near to far, each adding no more than what the nearer ones left uncovered. Two things make edges look right:
+
+* a pixel on a depth edge is a mix of two surfaces, so it is split into a near and a far fragment (`_split_edges`);
+* what a blurred or sharp silhouette uncovers is not in the photo, so the surface behind is continued under it
+  (`_continue_behind`) and shows only through the gap.
+
+Wide blurs run at lower resolution, so that the cost hardly grows with the radius.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .aperture import Aperture
+from .color import linear_to_srgb, srgb_to_linear
+from .defocus import check_image, match_batch, resize, signed_radius
+
+EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
+HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
+FULL_RESOLUTION = 8.0  # radius up to which a bin is blurred at full resolution; every doubling halves it once more
+TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
+CAT_EYE_CELLS = 8  # along the longer side; the aperture's shape is interpolated between their centres
+
+
+def render(
+    image: Tensor,
+    disparity: Tensor,
+    focus: float | Sequence[float],
+    k: float | Sequence[float],
+    *,
+    aperture: Aperture = Aperture(),
+    highlight_boost: float = 0.0,
+    near_scale: float = 1.0,
+    far_scale: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
+
+    image: (B, 3, H, W) sRGB in [0, 1]; brighter values are kept as light.
+    disparity: (B or 1, 1, h, w) in [0, 1], 1 = nearest; resized to the image.
+    focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
+    highlight_boost: stops of light added to clipped highlights out of focus.
+    near_scale, far_scale: factors on the radius in front of and behind the focal plane.
+    progress: called with (steps done, steps in all); may raise to stop.
+
+    Returns (B, 3, H, W) sRGB in [0, 1]. Frames are independent: a batch equals its single runs.
+    Raises ValueError for wrong shapes, NaN or infinite values and a negative k.
+    """
+    check_image(image)
+    disparity = match_batch(resize(disparity, image.shape[-2:]), len(image), "disparity")
+    radii = signed_radius(disparity, focus, k)
+    radii = torch.where(radii > 0, radii * near_scale, radii * far_scale)
+    out = torch.empty_like(image)
+    tiles = [_tiles(image.shape[-2:], float(radius.abs().amax()), aperture) for radius in radii]
+    steps, done = sum(len(t) for t in tiles), 0
+    for i in range(len(image)):
+        light = _boost_highlights(image[i].float(), radii[i], highlight_boost)
+        scene = _take_apart(light, radii[i])
+        bins = _bins(float(radii[i].amin()), float(radii[i].amax()))
+        kernels = _Kernels(aperture)
+        result = torch.zeros_like(light)
+        for tile in tiles[i]:
+            if progress is not None:
+                progress(done, steps)
+            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, kernels, tile) * tile.weight.to(light)
+            done += 1
+        out[i] = linear_to_srgb(result).clamp(max=1)
+    if progress is not None:
+        progress(done, steps)
+    return out
+
+
+def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
+    """Linear light of an sRGB photo, with what the sensor clipped given back where it is out of focus.
+
+    Fades in from sRGB 0.8 to 1 and from 1 to 3 pixels of blur: a sharp highlight stays as it is.
+    """
+    light = srgb_to_linear(image)
+    if stops == 0:
+        return light
+    bright = ((image.amax(0, keepdim=True) - 0.8) / 0.2).clamp(0, 1)
+    blurred = ((radius.abs() - 1) / 2).clamp(0, 1)
+    return light * torch.exp2(stops * bright**2 * blurred)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """Fragments of one photo, all (C, H, W): what is seen (near and far part of each pixel) and what lies behind."""
+
+    near_color: Tensor
+    near_weight: Tensor
+    near_radius: Tensor
+    far_color: Tensor
+    far_radius: Tensor
+    hidden_color: Tensor
+    hidden_radius: Tensor
+    hidden_weight: Tensor
+
+    def crop(self, rows: Tensor, cols: Tensor) -> "_Scene":
+        return _Scene(*(plane[:, rows[:, None], cols] for plane in vars(self).values()))
+
+
+def _take_apart(light: Tensor, radius: Tensor) -> _Scene:
+    near_color, near_weight, near_radius, far_color, far_radius = _split_edges(light, radius)
+    hidden_color, hidden_radius, covered = _continue_behind(far_color, far_radius, near_weight, near_radius)
+    return _Scene(
+        near_color,
+        near_weight,
+        near_radius,
+        far_color,
+        far_radius,
+        hidden_color,
+        hidden_radius,
+        torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(light),
+    )
+
+
+def _split_edges(
+    light: Tensor, radius: Tensor, edge_reach: int = 2, window_reach: int = 3, pixels_at_once: int = 32768
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Near colour, near weight, near radius, far colour and far radius of every pixel.
+
+    Around a depth edge the pixel's colour I is taken as a F + (1 - a) B: F and B are means over the window's near and
+    far pixels, best those well inside their side, and a is the least-squares mix, held to the share of near pixels
+    around it as far as F and B are close or uncertain. F and B are then moved so that the mix is exact.
+    Elsewhere the near fragment is the pixel.
+    """
+    height, width = radius.shape[-2:]
+    near_color, far_color = light.clone(), light.clone()
+    near_weight = torch.ones_like(radius)
+    near_radius, far_radius = radius.clone(), radius.clone()
+    size = 2 * edge_reach + 1
+    nearest = F.max_pool2d(radius[None], size, 1, edge_reach)[0]
+    farthest = -F.max_pool2d(-radius[None], size, 1, edge_reach)[0]
+    edges = ((nearest - farthest) >= EDGE).flatten().nonzero()[:, 0]
+    threshold = ((nearest + farthest) / 2).flatten()
+
+    size = 2 * window_reach + 1
+    padded = F.pad(torch.cat([light, radius])[None], (window_reach,) * 4, mode="replicate")[0].flatten(1)
+    step = torch.arange(size, device=light.device)
+    window = step[:, None] * (width + 2 * window_reach) + step
+    distance2 = ((step - window_reach) ** 2)[:, None] + (step - window_reach) ** 2
+    closeness = torch.exp(-distance2 / 4.5)
+    share = torch.exp(-distance2 / 2.0)
+    share = share / share.sum()
+    for pixels in edges.split(pixels_at_once):
+        corner = pixels // width * (width + 2 * window_reach) + pixels % width
+        samples = padded[:, corner[:, None, None] + window]  # (4, pixels, size, size)
+        is_near = (samples[3] > threshold[pixels, None, None]).to(light)
+        inside = F.avg_pool2d(is_near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
+        near, near_spread = _window_mean(samples, is_near * inside * closeness)
+        far, far_spread = _window_mean(samples, (1 - is_near) * (1 - inside) * closeness)
+        color, across = light.flatten(1)[:, pixels], near[:3] - far[:3]
+        doubt = 0.1 + 3 * (near_spread + far_spread)
+        prior = (is_near * share).sum((1, 2))
+        mix = ((((color - far[:3]) * across).sum(0) + doubt * prior) / ((across**2).sum(0) + doubt)).clamp(0, 1)
+        miss = (color - mix * near[:3] - (1 - mix) * far[:3]) / (mix**2 + (1 - mix) ** 2)
+        near_color.flatten(1)[:, pixels] = (near[:3] + mix * miss).clamp(min=0)
+        far_color.flatten(1)[:, pixels] = (far[:3] + (1 - mix) * miss).clamp(min=0)
+        near_weight.flatten()[pixels] = mix
+        near_radius.flatten()[pixels] = near[3]
+        far_radius.flatten()[pixels] = far[3]
+    return near_color, near_weight, near_radius, far_color, far_radius
+
+
+def _window_mean(samples: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean (C, N) of samples (C, N, h, w), and the summed colour variance (N,)."""
+    weight = weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-9)
+    mean = (samples * weight).sum((2, 3))
+    spread = ((samples[:3] - mean[:3, :, None, None]) ** 2 * weight).sum((0, 2, 3))
+    return mean, spread
+
+
+def _continue_behind(
+    color: Tensor, far_radius: Tensor, near_weight: Tensor, near_radius: Tensor, depths: int = 8
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour, radius and mask (True = made up) of the surface behind the nearest one.
+
+    A pixel is covered where a surface at least `EDGE` farther lies within the largest blur radius of it. Covered pixels
+    take the colour and radius of the closest pixels that are far enough behind them: a push-pull pyramid for each
+    of a few depths, at half resolution, since nothing there is sharp. Light above white is not continued.
+    """
+    size = near_radius.shape[-2:]
+    span = float(near_radius.amax() - far_radius.amin())
+    reach = math.ceil(float(near_radius.abs().amax().maximum(far_radius.abs().amax())) / 4) + 1
+    farthest = F.max_pool2d(-far_radius[None], 4, ceil_mode=True)
+    farthest = F.max_pool2d(farthest, (2 * reach + 1, 1), 1, (reach, 0))
+    farthest = -F.max_pool2d(farthest, (1, 2 * reach + 1), 1, (0, reach))
+    farthest = farthest.repeat_interleave(4, -2).repeat_interleave(4, -1)[0, :, : size[0], : size[1]]
+    covered = near_radius - farthest >= EDGE
+    if not covered.any():
+        return color, far_radius, covered
+    hidden = torch.cat([color, far_radius])
+    seen = torch.where(far_radius < near_radius, 1 - near_weight, torch.ones_like(near_weight))
+    source = torch.cat([color.clamp(max=1), far_radius])
+    nearest_depth = float(far_radius.amin()) + 0.01
+    step = max(span - EDGE, 0.0) / depths
+    for i in range(depths):
+        depth = nearest_depth + i * step
+        here = covered & (near_radius - EDGE >= depth)
+        if i < depths - 1:
+            here &= near_radius - EDGE < depth + step
+        weight = seen * (far_radius <= depth)
+        if not here.any() or not weight.any():
+            continue
+        filled = F.interpolate(_push_pull(source, weight)[None], scale_factor=2, mode="bilinear")[0]
+        hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
+    hidden[3:] = torch.where(covered, hidden[3:].minimum(near_radius), hidden[3:])
+    return hidden[:3], hidden[3:], covered
+
+
+def _push_pull(values: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of `values` (C, H, W) at half resolution, holes filled from ever coarser levels."""
+    levels = [F.avg_pool2d(torch.cat([values * weight, weight])[None], 2, ceil_mode=True)]
+    while max(levels[-1].shape[-2:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    filled = None
+    for level in reversed(levels):
+        mean = level[:, :-1] / level[:, -1:].clamp(min=1e-6)
+        if filled is not None:
+            filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., : mean.shape[-2], : mean.shape[-1]]
+            trust = (2 * level[:, -1:]).clamp(max=1)
+            mean = mean * trust + filled * (1 - trust)
+        filled = mean
+    return filled[0]
+
+
+@dataclass(frozen=True)
+class _Bin:
+    """Fragments of about one radius: weight 1 at `radius`, falling to 0 at the neighbours' radii."""
+
+    radius: float
+    below: float
+    above: float
+    level: int
+
+    def weight(self, radius: Tensor) -> Tensor:
+        rising = (radius - self.below) / (self.radius - self.below)
+        falling = (self.above - radius) / (self.above - self.radius)
+        return rising.minimum(falling).clamp_(0, 1)
+
+
+def _bins(lowest: float, highest: float) -> list[_Bin]:
+    """Bins from near to far: one per pixel of radius up to 10 pixels, then 10 % apart (finer gains nothing)."""
+
+    def centres(largest: float) -> list[float]:
+        out = [0.0]
+        while out[-1] < largest:
+            out.append(out[-1] + max(1.0, 0.1 * out[-1]))
+        return out
+
+    radii = centres(highest)[:0:-1] + [-r for r in centres(-lowest)]
+    return [
+        _Bin(
+            radius,
+            below=radii[i + 1] if i + 1 < len(radii) else radius - 1,
+            above=radii[i - 1] if i else radius + 1,
+            level=_level(radius),
+        )
+        for i, radius in enumerate(radii)
+    ]
+
+
+def _level(radius: float) -> int:
+    """Times that the resolution is halved for a blur of this radius."""
+    return max(0, math.ceil(math.log2(max(abs(radius), 1e-6) / FULL_RESOLUTION)))
+
+
+class _Kernels:
+    """Blur kernels of one aperture, made when first asked for."""
+
+    def __init__(self, aperture: Aperture):
+        self.aperture = aperture
+        self.spectra: dict[tuple, Tensor] = {}
+
+    def spectrum(self, radius: float, level: int, size: tuple[int, int], field: tuple[float, float], like: Tensor) -> Tensor:
+        """Transfer function for `torch.fft.rfft2` of planes of `size` at `level`."""
+        key = (radius, level, size, field)
+        if key not in self.spectra:
+            kernel = self._kernel(radius, level, field)
+            reach = len(kernel) // 2
+            canvas = torch.zeros(size)
+            canvas[: len(kernel), : len(kernel)] = kernel
+            canvas = canvas.roll((-reach, -reach), (0, 1)).to(like)
+            self.spectra[key] = torch.fft.rfft2(canvas)
+        return self.spectra[key]
+
+    def _kernel(self, radius: float, level: int, field: tuple[float, float]) -> Tensor:
+        """The aperture's points, scaled and shared among the four pixels around each: exact for any radius and shape."""
+        scale = abs(radius) / 2**level
+        if level:
+            # Going to low resolution and back blurs too (box 1/12, two tents 1/6 each): take it from the disc's 1/4 r^2.
+            own = (1 / 12 + 2 / 6) * (1 - 4.0**-level)
+            scale = math.sqrt(max(scale**2 - 4 * own, 0))
+        points = self.aperture.samples(max(256, round(40 * scale**2)), field) * math.copysign(scale, -radius)
+        reach = math.ceil(scale) + 1
+        corner = points.floor()
+        part = points - corner
+        corner = corner.long() + reach
+        kernel = torch.zeros(2 * reach + 1, 2 * reach + 1)
+        for right in (0, 1):
+            for down in (0, 1):
+                share = (part[:, 0] - 1 + right).abs() * (part[:, 1] - 1 + down).abs()
+                kernel.index_put_((corner[:, 1] + down, corner[:, 0] + right), share, accumulate=True)
+        return kernel / kernel.sum()
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Part of the picture: where it lies, the pixels it is computed from, and its weight in the sum of tiles."""
+
+    rows: slice
+    cols: slice
+    from_rows: Tensor
+    from_cols: Tensor
+    margin: int
+    weight: Tensor
+    field: tuple[float, float]
+
+
+def _tiles(size: tuple[int, int], largest_radius: float, aperture: Aperture) -> list[_Tile]:
+    """Tiles whose weights sum to 1 everywhere.
+
+    A tile is computed with a margin of the largest radius, mirrored at the border of the picture, on a grid that low
+    resolutions share: neighbours agree to rounding, so no blending is needed. Only with cat-eye, whose aperture
+    differs from tile to tile, do tiles overlap and fade into each other.
+    """
+    step = 2 ** (_level(largest_radius) + 1)
+    margin = _round_up(math.ceil(largest_radius) + 2 * step, step)
+    if aperture.cat_eye:
+        cell = _round_up(math.ceil(max(size) / CAT_EYE_CELLS), step)
+        axes = [_fading_spans(length, cell) for length in size]
+    else:
+        core = _round_up(max(TILE, 4 * margin) - 2 * margin, step)
+        axes = [[(start, min(start + core, length), None) for start in range(0, length, core)] for length in size]
+    half_diagonal = math.hypot(*size) / 2
+    tiles = []
+    for top, bottom, weight_y in axes[0]:
+        for left, right, weight_x in axes[1]:
+            spans = (top, bottom), (left, right)
+            mirrored = [
+                _mirror(torch.arange(a - margin, a - margin + _fft_size(b - a + 2 * margin, step)), length)
+                for (a, b), length in zip(spans, size)
+            ]
+            weight, field = torch.ones(()), (0.0, 0.0)
+            if aperture.cat_eye:
+                weight = weight_y[:, None] * weight_x
+                field = tuple(((a + b) / 2 - n / 2) / half_diagonal for (a, b), n in zip(spans[::-1], size[::-1]))
+            tiles.append(_Tile(slice(top, bottom), slice(left, right), *mirrored, margin, weight, field))
+    return tiles
+
+
+def _fading_spans(length: int, cell: int) -> list[tuple[int, int, Tensor]]:
+    """Spans two cells long, one cell apart, with triangular weights that sum to 1."""
+    count = max(1, math.ceil(length / cell) - 1)
+    spans = []
+    for i in range(count):
+        start, end = i * cell, length if i == count - 1 else (i + 2) * cell
+        weight = torch.ones(end - start)
+        if i > 0:
+            weight[:cell] = (torch.arange(cell) + 0.5) / cell
+        if i < count - 1:
+            weight[cell:] = 1 - (torch.arange(cell) + 0.5) / cell
+        spans.append((start, end, weight))
+    return spans
+
+
+def _round_up(n: int, step: int) -> int:
+    return -(-n // step) * step
+
+
+def _fft_size(n: int, step: int) -> int:
+    """The next multiple of `step` with no prime factor above 5."""
+    n = _round_up(n, step)
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += step
+
+
+def _mirror(index: Tensor, length: int) -> Tensor:
+    """Fold positions outside [0, length) back in, as a mirror at each border does."""
+    index = index.remainder(2 * length)
+    return torch.where(index < length, index, 2 * length - 1 - index)
+
+
+def _render_tile(scene: _Scene, bins: list[_Bin], kernels: _Kernels, tile: _Tile) -> Tensor:
+    """Linear light of one tile, (3, rows, cols)."""
+    device = scene.near_color.device
+    part = scene.crop(tile.from_rows.to(device), tile.from_cols.to(device))
+    size = part.near_radius.shape[-2:]
+
+    def blur(color: Tensor, weight: Tensor, radius: float, level: int) -> Tensor:
+        planes = torch.cat([color, weight])
+        if level:
+            planes = F.avg_pool2d(planes, 2**level)
+        if abs(radius) < 0.1:
+            return planes
+        spectrum = kernels.spectrum(radius, level, tuple(planes.shape[-2:]), tile.field, planes)
+        return torch.fft.irfft2(torch.fft.rfft2(planes) * spectrum, s=planes.shape[-2:])
+
+    level = bins[0].level
+    light, gap = part.near_color.new_zeros(3, *_shrink(size, level)), part.near_color.new_ones(1, *_shrink(size, level))
+    behind = {}
+    for (beyond, new_level), group in groupby(bins, key=lambda b: (b.radius < 0 and b.level > 0, b.level)):
+        if beyond:
+            group_light, group_gap = light.new_zeros(3, *_shrink(size, new_level)), gap.new_ones(1, *_shrink(size, new_level))
+        else:
+            group_light, group_gap = _enlarge(light, level - new_level), _enlarge(gap, level - new_level)
+            level = new_level
+        for b in group:
+            near, far = b.weight(part.near_radius) * part.near_weight, b.weight(part.far_radius) * (1 - part.near_weight)
+            weight = near + far
+            if weight.any():
+                blurred = blur(part.near_color * near + part.far_color * far, weight, b.radius, b.level)
+                _add_behind(group_light, group_gap, blurred[:3], blurred[3:])
+            weight = b.weight(part.hidden_radius) * part.hidden_weight
+            if weight.any():
+                at = max(1, b.level)
+                blurred = blur(part.hidden_color * weight, weight, b.radius, at)
+                behind[at] = behind[at] + blurred if at in behind else blurred
+        if beyond:
+            group_light, group_gap = _enlarge(group_light, new_level), _enlarge(group_gap, new_level)
+            _add_behind(light, gap, group_light, 1 - group_gap)
+        else:
+            light, gap = group_light, group_gap
+    hidden = sum(_enlarge(planes, at) for at, planes in behind.items())
+    light = light + gap * hidden[:3] / hidden[3:].clamp(min=1e-6)
+    inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
+    return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
+
+
+def _add_behind(light: Tensor, gap: Tensor, color: Tensor, coverage: Tensor) -> None:
+    """Add a premultiplied layer to what lies in front of it, in place: it fills the gap that is left and no more.
+
+    Neighbouring surfaces of one photo are complementary (where one ends the next begins), so their coverages add;
+    multiplying transmittances instead would let the background leak through every surface that spans two bins.
+    """
+    share = coverage.clamp(min=0).minimum(gap)
+    light += color * (share / coverage.clamp(min=1e-6))
+    gap -= share
+
+
+def _shrink(size: tuple[int, int], level: int) -> tuple[int, int]:
+    return size[0] >> level, size[1] >> level
+
+
+def _enlarge(planes: Tensor, level: int) -> Tensor:
+    if level == 0:
+        return planes
+    return F.interpolate(planes[None], scale_factor=2**level, mode="bilinear")[0]

@@ -1,0 +1,1 @@
+"""Scenes whose true bokeh is known."""
