@@ -12,7 +12,7 @@ Wide blurs run at lower resolution, so that the cost hardly grows with the radiu
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,6 +27,7 @@ from .defocus import check_image, match_batch, resize, signed_radius
 EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
 FULL_RESOLUTION = 8.0  # radius up to which a bin is blurred at full resolution; every doubling halves it once more
+GROWTH = 0.2
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
 CAT_EYE_CELLS = 8  # along the longer side; the aperture's shape is interpolated between their centres
 
@@ -65,13 +66,13 @@ def render(
     for i in range(len(image)):
         light = _boost_highlights(image[i].float(), radii[i], highlight_boost)
         scene = _take_apart(light, radii[i])
-        bins = _bins(float(radii[i].amin()), float(radii[i].amax()))
-        kernels = _Kernels(aperture)
+        bins = _Bins.spanning(float(radii[i].amin()), float(radii[i].amax()))
+        blur = _Blur(aperture)
         result = torch.zeros_like(light)
         for tile in tiles[i]:
             if progress is not None:
                 progress(done, steps)
-            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, kernels, tile) * tile.weight.to(light)
+            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, blur, tile) * tile.weight.to(light)
             done += 1
         out[i] = linear_to_srgb(result).clamp(max=1)
     if progress is not None:
@@ -111,17 +112,8 @@ class _Scene:
 
 def _take_apart(light: Tensor, radius: Tensor) -> _Scene:
     near_color, near_weight, near_radius, far_color, far_radius = _split_edges(light, radius)
-    hidden_color, hidden_radius, covered = _continue_behind(far_color, far_radius, near_weight, near_radius)
-    return _Scene(
-        near_color,
-        near_weight,
-        near_radius,
-        far_color,
-        far_radius,
-        hidden_color,
-        hidden_radius,
-        torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(light),
-    )
+    hidden = _continue_behind(far_color, far_radius, near_weight, near_radius)
+    return _Scene(near_color, near_weight, near_radius, far_color, far_radius, *hidden)
 
 
 def _split_edges(
@@ -183,29 +175,23 @@ def _window_mean(samples: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def _continue_behind(
     color: Tensor, far_radius: Tensor, near_weight: Tensor, near_radius: Tensor, depths: int = 8
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour, radius and mask (True = made up) of the surface behind the nearest one.
+    """Colour, radius and weight of the surface behind the nearest one.
 
-    A pixel is covered where a surface at least `EDGE` farther lies within the largest blur radius of it. Covered pixels
-    take the colour and radius of the closest pixels that are far enough behind them: a push-pull pyramid for each
-    of a few depths, at half resolution, since nothing there is sharp. Light above white is not continued.
+    Covered pixels take the colour and radius of the closest pixels that are far enough behind them: a push-pull
+    pyramid for each of a few depths, at half resolution, since nothing there is sharp. Light above white is not
+    continued. The weight is 1 where the surface is seen, less where it is made up, 0 where no gap can open.
     """
     size = near_radius.shape[-2:]
-    span = float(near_radius.amax() - far_radius.amin())
-    reach = math.ceil(float(near_radius.abs().amax().maximum(far_radius.abs().amax())) / 4) + 1
-    farthest = F.max_pool2d(-far_radius[None], 4, ceil_mode=True)
-    farthest = F.max_pool2d(farthest, (2 * reach + 1, 1), 1, (reach, 0))
-    farthest = -F.max_pool2d(farthest, (1, 2 * reach + 1), 1, (0, reach))
-    farthest = farthest.repeat_interleave(4, -2).repeat_interleave(4, -1)[0, :, : size[0], : size[1]]
-    covered = near_radius - farthest >= EDGE
-    if not covered.any():
-        return color, far_radius, covered
+    covered = _covered(far_radius, near_radius)
     hidden = torch.cat([color, far_radius])
+    if not covered.any():
+        return color, far_radius, torch.zeros_like(near_radius)
     seen = torch.where(far_radius < near_radius, 1 - near_weight, torch.ones_like(near_weight))
     source = torch.cat([color.clamp(max=1), far_radius])
-    nearest_depth = float(far_radius.amin()) + 0.01
-    step = max(span - EDGE, 0.0) / depths
+    first_depth = float(far_radius.amin()) + 0.01
+    step = (float(near_radius.amax() - far_radius.amin()) - EDGE) / depths
     for i in range(depths):
-        depth = nearest_depth + i * step
+        depth = first_depth + i * step
         here = covered & (near_radius - EDGE >= depth)
         if i < depths - 1:
             here &= near_radius - EDGE < depth + step
@@ -215,14 +201,46 @@ def _continue_behind(
         filled = F.interpolate(_push_pull(source, weight)[None], scale_factor=2, mode="bilinear")[0]
         hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
     hidden[3:] = torch.where(covered, hidden[3:].minimum(near_radius), hidden[3:])
-    return hidden[:3], hidden[3:], covered
+    reach = math.ceil(float(near_radius.abs().amax().maximum(far_radius.abs().amax()))) + 2
+    weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(color) * _cells_to_pixels(
+        _widen(F.max_pool2d(covered.to(color)[None], 4, ceil_mode=True), reach // 4 + 1), size
+    )
+    return hidden[:3], hidden[3:], weight
+
+
+def _covered(far_radius: Tensor, near_radius: Tensor) -> Tensor:
+    """Where a lens could see past the nearest surface: mask (1, H, W).
+
+    The lens moves a surface x pixels away against this one by the difference of their radii, so it shows only if
+    that exceeds x. (A slope never does; a step always does, up to its height.)
+    """
+    span = float(near_radius.amax() - far_radius.amin())
+    covered = torch.zeros_like(near_radius, dtype=torch.bool)
+    nearness = F.max_pool2d(-far_radius[None], 4, ceil_mode=True)
+    cells = 0
+    while max(EDGE, 4 * cells) <= span:
+        nearness = _widen(nearness, max(1, cells))
+        farthest = -_cells_to_pixels(nearness, near_radius.shape[-2:])
+        covered |= near_radius - farthest >= max(EDGE, 4 * cells)
+        cells += max(1, cells)
+    return covered
+
+
+def _widen(cells: Tensor, reach: int) -> Tensor:
+    """Largest value within `reach` cells, (1, 1, h, w)."""
+    cells = F.max_pool2d(cells, (2 * reach + 1, 1), 1, (reach, 0))
+    return F.max_pool2d(cells, (1, 2 * reach + 1), 1, (0, reach))
+
+
+def _cells_to_pixels(cells: Tensor, size: Sequence[int]) -> Tensor:
+    return cells.repeat_interleave(4, -2).repeat_interleave(4, -1)[0, :, : size[0], : size[1]]
 
 
 def _push_pull(values: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean of `values` (C, H, W) at half resolution, holes filled from ever coarser levels."""
-    levels = [F.avg_pool2d(torch.cat([values * weight, weight])[None], 2, ceil_mode=True)]
+    levels = [_halve(torch.cat([values * weight, weight])[None])]
     while max(levels[-1].shape[-2:]) > 1:
-        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+        levels.append(_halve(levels[-1]))
     filled = None
     for level in reversed(levels):
         mean = level[:, :-1] / level[:, -1:].clamp(min=1e-6)
@@ -234,40 +252,66 @@ def _push_pull(values: Tensor, weight: Tensor) -> Tensor:
     return filled[0]
 
 
+def _halve(planes: Tensor) -> Tensor:
+    """Mean of 2 x 2 pixels, zeros beyond an odd border (bilinear at half scale is just that, and the fastest way)."""
+    planes = F.pad(planes, (0, planes.shape[-1] % 2, 0, planes.shape[-2] % 2))
+    return F.interpolate(planes, scale_factor=0.5, mode="bilinear")
+
+
 @dataclass(frozen=True)
-class _Bin:
-    """Fragments of about one radius: weight 1 at `radius`, falling to 0 at the neighbours' radii."""
+class _Bins:
+    """Radii that blurs are made for, from near (positive) to far: a fragment is shared by the two around its own."""
 
-    radius: float
-    below: float
-    above: float
-    level: int
+    radii: list[float]
+    levels: list[int]
 
-    def weight(self, radius: Tensor) -> Tensor:
-        rising = (radius - self.below) / (self.radius - self.below)
-        falling = (self.above - radius) / (self.above - self.radius)
-        return rising.minimum(falling).clamp_(0, 1)
+    @classmethod
+    def spanning(cls, lowest: float, highest: float) -> "_Bins":
+        """One per pixel up to a radius of 10 pixels, then 10 % apart: finer gains nothing."""
+
+        def outwards(largest: float) -> list[float]:
+            out = [0.0]
+            while out[-1] < largest:
+                out.append(out[-1] + max(1.0, GROWTH * out[-1]))
+            return out
+
+        radii = outwards(highest)[:0:-1] + [-radius for radius in outwards(-lowest)]
+        return cls(radii, [_level(radius) for radius in radii])
+
+    def groups(self) -> list[tuple[int, range]]:
+        """(level, bins) of consecutive bins of one resolution, coarse to fine in front and fine to coarse behind."""
+        spans = groupby(range(len(self.radii)), key=lambda i: (self.levels[i] > 0 and self.radii[i] < 0, self.levels[i]))
+        return [(key[1], range(span[0], span[-1] + 1)) for key, span in ((k, list(g)) for k, g in spans)]
 
 
-def _bins(lowest: float, highest: float) -> list[_Bin]:
-    """Bins from near to far: one per pixel of radius up to 10 pixels, then 10 % apart (finer gains nothing)."""
+class _Fragments:
+    """Fragments of a tile: premultiplied colour and weight, where they lie, and their shares of the two bins around them."""
 
-    def centres(largest: float) -> list[float]:
-        out = [0.0]
-        while out[-1] < largest:
-            out.append(out[-1] + max(1.0, 0.1 * out[-1]))
-        return out
+    def __init__(self, color: Tensor, radius: Tensor, weight: Tensor, bins: _Bins):
+        self.size = weight.shape[-2:]
+        pixels = weight.flatten().nonzero()[:, 0]
+        weight = weight.flatten(1)[:, pixels]
+        self.planes = torch.cat([color.flatten(1)[:, pixels] * weight, weight])
+        self.row, self.col = pixels // self.size[1], pixels % self.size[1]
+        radius = radius.flatten()[pixels]
+        radii = torch.tensor(bins.radii, device=radius.device)
+        place = (torch.bucketize(-radius, -radii, right=True) - 1).clamp(0, max(len(radii) - 2, 0))
+        if len(radii) == 1:
+            self.shares = [(place, torch.ones_like(radius))]
+        else:
+            share = ((radii[place] - radius) / (radii[place] - radii[place + 1])).clamp(0, 1)
+            self.shares = [(place, 1 - share), (place + 1, share)]
 
-    radii = centres(highest)[:0:-1] + [-r for r in centres(-lowest)]
-    return [
-        _Bin(
-            radius,
-            below=radii[i + 1] if i + 1 < len(radii) else radius - 1,
-            above=radii[i - 1] if i else radius + 1,
-            level=_level(radius),
-        )
-        for i, radius in enumerate(radii)
-    ]
+    def sort(self, span: range, level: int) -> Tensor:
+        """Premultiplied colour and weight for each bin of `span`, averaged to `level`: (bins, 4, h, w)."""
+        height, width = _shrink(self.size, level)
+        out = self.planes.new_zeros(4, len(span) * height * width)
+        cell = (self.row >> level) * width + (self.col >> level)
+        for place, share in self.shares:
+            chosen = ((place >= span.start) & (place < span.stop) & (share > 0)).nonzero()[:, 0]
+            at = (place[chosen] - span.start) * (height * width) + cell[chosen]
+            out.scatter_add_(1, at.expand(4, -1), self.planes[:, chosen] * (share[chosen] / 4**level))
+        return out.view(4, len(span), height, width).transpose(0, 1)
 
 
 def _level(radius: float) -> int:
@@ -275,33 +319,52 @@ def _level(radius: float) -> int:
     return max(0, math.ceil(math.log2(max(abs(radius), 1e-6) / FULL_RESOLUTION)))
 
 
-class _Kernels:
-    """Blur kernels of one aperture, made when first asked for."""
+class _Blur:
+    """Blurs by one aperture; kernels are kept while tiles use the same."""
 
     def __init__(self, aperture: Aperture):
         self.aperture = aperture
-        self.spectra: dict[tuple, Tensor] = {}
+        self.kernels: dict[tuple[float, int], Tensor] = {}
+        self.field = (0.0, 0.0)
 
-    def spectrum(self, radius: float, level: int, size: tuple[int, int], field: tuple[float, float], like: Tensor) -> Tensor:
-        """Transfer function for `torch.fft.rfft2` of planes of `size` at `level`."""
-        key = (radius, level, size, field)
-        if key not in self.spectra:
-            kernel = self._kernel(radius, level, field)
+    def at(self, field: tuple[float, float]) -> "_Blur":
+        """This blur as it is at a place in the picture."""
+        if field != self.field:
+            self.kernels.clear()
+            self.field = field
+        return self
+
+    def __call__(
+        self, bins: Tensor, radii: Sequence[float], level: int
+    ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+        """For each bin (4, h, w) that is not empty: where the blurred bin lies, and the blurred bin cut to that."""
+        height, width = bins.shape[-2:]
+        filled = bins[:, 3] > 0
+        spans = torch.stack([*_extent(filled.any(2)), *_extent(filled.any(1))], 1).tolist()
+        for planes, radius, (top, bottom, left, right) in zip(bins, radii, spans):
+            if bottom == 0:
+                continue
+            planes = planes[:, top:bottom, left:right]
+            if abs(radius) < 0.1:
+                yield (slice(top, bottom), slice(left, right)), planes
+                continue
+            if (radius, level) not in self.kernels:
+                self.kernels[radius, level] = self._kernel(radius, level).to(planes)
+            kernel = self.kernels[radius, level]
             reach = len(kernel) // 2
-            canvas = torch.zeros(size)
-            canvas[: len(kernel), : len(kernel)] = kernel
-            canvas = canvas.roll((-reach, -reach), (0, 1)).to(like)
-            self.spectra[key] = torch.fft.rfft2(canvas)
-        return self.spectra[key]
+            blurred = _convolve(planes, kernel)
+            rows, cols = slice(max(top - reach, 0), bottom + reach), slice(max(left - reach, 0), right + reach)
+            y, x = rows.start - top + reach, cols.start - left + reach
+            yield (rows, cols), blurred[:, y : y + min(rows.stop, height) - rows.start, x : x + min(cols.stop, width) - cols.start]
 
-    def _kernel(self, radius: float, level: int, field: tuple[float, float]) -> Tensor:
+    def _kernel(self, radius: float, level: int) -> Tensor:
         """The aperture's points, scaled and shared among the four pixels around each: exact for any radius and shape."""
         scale = abs(radius) / 2**level
         if level:
             # Going to low resolution and back blurs too (box 1/12, two tents 1/6 each): take it from the disc's 1/4 r^2.
             own = (1 / 12 + 2 / 6) * (1 - 4.0**-level)
             scale = math.sqrt(max(scale**2 - 4 * own, 0))
-        points = self.aperture.samples(max(256, round(40 * scale**2)), field) * math.copysign(scale, -radius)
+        points = self.aperture.samples(max(256, round(40 * scale**2)), self.field) * math.copysign(scale, -radius)
         reach = math.ceil(scale) + 1
         corner = points.floor()
         part = points - corner
@@ -312,6 +375,23 @@ class _Kernels:
                 share = (part[:, 0] - 1 + right).abs() * (part[:, 1] - 1 + down).abs()
                 kernel.index_put_((corner[:, 1] + down, corner[:, 0] + right), share, accumulate=True)
         return kernel / kernel.sum()
+
+
+def _extent(filled: Tensor) -> tuple[Tensor, Tensor]:
+    """First and one past the last True along each row of (n, length); (0, 0) for none."""
+    position = torch.arange(1, filled.shape[1] + 1, device=filled.device) * filled
+    last = position.amax(1)
+    first = filled.to(torch.uint8).argmax(1)
+    return first, last
+
+
+def _convolve(planes: Tensor, kernel: Tensor) -> Tensor:
+    """Full convolution of planes (4, h, w) with a square kernel; real planes travel in pairs as complex ones."""
+    size = [planes.shape[-2] + len(kernel) - 1, planes.shape[-1] + len(kernel) - 1]
+    padded = [_fft_size(n, 1) for n in size]
+    spectrum = torch.fft.fft2(torch.complex(planes[:2], planes[2:]), s=padded)
+    pairs = torch.fft.ifft2(spectrum * torch.fft.fft2(kernel, s=padded))[:, : size[0], : size[1]]
+    return torch.cat([pairs.real, pairs.imag])
 
 
 @dataclass(frozen=True)
@@ -340,8 +420,12 @@ def _tiles(size: tuple[int, int], largest_radius: float, aperture: Aperture) -> 
         cell = _round_up(math.ceil(max(size) / CAT_EYE_CELLS), step)
         axes = [_fading_spans(length, cell) for length in size]
     else:
-        core = _round_up(max(TILE, 4 * margin) - 2 * margin, step)
-        axes = [[(start, min(start + core, length), None) for start in range(0, length, core)] for length in size]
+        most = max(TILE, 4 * margin) - 2 * margin
+        cores = [_round_up(math.ceil(length / math.ceil(length / most)), step) for length in size]
+        axes = [
+            [(start, min(start + core, length), None) for start in range(0, length, core)]
+            for core, length in zip(cores, size)
+        ]
     half_diagonal = math.hypot(*size) / 2
     tiles = []
     for top, bottom, weight_y in axes[0]:
@@ -397,48 +481,44 @@ def _mirror(index: Tensor, length: int) -> Tensor:
     return torch.where(index < length, index, 2 * length - 1 - index)
 
 
-def _render_tile(scene: _Scene, bins: list[_Bin], kernels: _Kernels, tile: _Tile) -> Tensor:
+def _render_tile(scene: _Scene, bins: _Bins, blur: _Blur, tile: _Tile) -> Tensor:
     """Linear light of one tile, (3, rows, cols)."""
     device = scene.near_color.device
     part = scene.crop(tile.from_rows.to(device), tile.from_cols.to(device))
     size = part.near_radius.shape[-2:]
+    blur = blur.at(tile.field)
+    near = _Fragments(part.near_color, part.near_radius, part.near_weight, bins)
+    far = _Fragments(part.far_color, part.far_radius, 1 - part.near_weight, bins)
+    hidden = _Fragments(part.hidden_color, part.hidden_radius, part.hidden_weight, bins)
 
-    def blur(color: Tensor, weight: Tensor, radius: float, level: int) -> Tensor:
-        planes = torch.cat([color, weight])
-        if level:
-            planes = F.avg_pool2d(planes, 2**level)
-        if abs(radius) < 0.1:
-            return planes
-        spectrum = kernels.spectrum(radius, level, tuple(planes.shape[-2:]), tile.field, planes)
-        return torch.fft.irfft2(torch.fft.rfft2(planes) * spectrum, s=planes.shape[-2:])
+    def nothing(level: int) -> tuple[Tensor, Tensor]:
+        shrunk = _shrink(size, level)
+        return part.near_color.new_zeros(3, *shrunk), part.near_color.new_ones(1, *shrunk)
 
-    level = bins[0].level
-    light, gap = part.near_color.new_zeros(3, *_shrink(size, level)), part.near_color.new_ones(1, *_shrink(size, level))
-    behind = {}
-    for (beyond, new_level), group in groupby(bins, key=lambda b: (b.radius < 0 and b.level > 0, b.level)):
+    level = bins.levels[0]
+    light, gap = nothing(level)
+    behind = torch.zeros(4, *size).to(light)
+    for group_level, span in bins.groups():
+        radii = bins.radii[span.start : span.stop]
+        beyond = group_level > 0 and radii[0] < 0
         if beyond:
-            group_light, group_gap = light.new_zeros(3, *_shrink(size, new_level)), gap.new_ones(1, *_shrink(size, new_level))
+            group_light, group_gap = nothing(group_level)
         else:
-            group_light, group_gap = _enlarge(light, level - new_level), _enlarge(gap, level - new_level)
-            level = new_level
-        for b in group:
-            near, far = b.weight(part.near_radius) * part.near_weight, b.weight(part.far_radius) * (1 - part.near_weight)
-            weight = near + far
-            if weight.any():
-                blurred = blur(part.near_color * near + part.far_color * far, weight, b.radius, b.level)
-                _add_behind(group_light, group_gap, blurred[:3], blurred[3:])
-            weight = b.weight(part.hidden_radius) * part.hidden_weight
-            if weight.any():
-                at = max(1, b.level)
-                blurred = blur(part.hidden_color * weight, weight, b.radius, at)
-                behind[at] = behind[at] + blurred if at in behind else blurred
+            group_light, group_gap = _enlarge(light, level - group_level), _enlarge(gap, level - group_level)
+        for (rows, cols), layer in blur(near.sort(span, group_level) + far.sort(span, group_level), radii, group_level):
+            _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], layer[:3], layer[3:])
         if beyond:
-            group_light, group_gap = _enlarge(group_light, new_level), _enlarge(group_gap, new_level)
-            _add_behind(light, gap, group_light, 1 - group_gap)
+            _add_behind(light, gap, _enlarge(group_light, group_level), 1 - _enlarge(group_gap, group_level))
         else:
-            light, gap = group_light, group_gap
-    hidden = sum(_enlarge(planes, at) for at, planes in behind.items())
-    light = light + gap * hidden[:3] / hidden[3:].clamp(min=1e-6)
+            light, gap, level = group_light, group_gap, group_level
+        hidden_level = max(1, group_level)
+        group_behind = behind.new_zeros(4, *_shrink(size, hidden_level))
+        for (rows, cols), layer in blur(hidden.sort(span, hidden_level), radii, hidden_level):
+            group_behind[:, rows, cols] += layer
+        behind += _enlarge(group_behind, hidden_level)
+    # Where nothing is known to lie behind, what is seen fills the rest.
+    behind += 1e-3 * torch.cat([light, 1 - gap])
+    light = light + gap * behind[:3] / behind[3:].clamp(min=1e-6)
     inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
     return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
 
@@ -450,7 +530,7 @@ def _add_behind(light: Tensor, gap: Tensor, color: Tensor, coverage: Tensor) -> 
     multiplying transmittances instead would let the background leak through every surface that spans two bins.
     """
     share = coverage.clamp(min=0).minimum(gap)
-    light += color * (share / coverage.clamp(min=1e-6))
+    light.addcmul_(color, share / coverage.clamp(min=1e-6))
     gap -= share
 
 
