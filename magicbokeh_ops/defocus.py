@@ -44,36 +44,42 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(values.float(), size=tuple(size), mode="bilinear", antialias=True)
 
 
+def check_disparity(disparity: Tensor, may_be_constant: bool = False) -> None:
+    """Raise ValueError unless `disparity` is a finite (B, 1, H, W) map within [0, 1] that is not constant."""
+    check_map(disparity, "disparity")
+    low, high = float(disparity.amin()), float(disparity.amax())
+    if low == high and not may_be_constant:
+        raise _constant(low)
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(f"disparity goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first.")
+
+
+def _constant(value: float) -> ValueError:
+    return ValueError(
+        f"disparity is constant ({value:.4g} everywhere), so nothing can be nearer or farther; connect a depth map."
+    )
+
+
 def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
     """Stretch disparity to [0, 1] over the whole batch.
 
     method: "percentile" clips the lowest and highest 0.1 % (a few stray pixels don't set the scale), "minmax" does
     not, "none" only checks that values already lie in [0, 1].
-    Raises ValueError if all values are equal.
+    Raises ValueError if there is nothing to stretch since all values are equal.
     """
-    check_map(disparity, "disparity")
     if method == "none":
-        if disparity.amin() < 0 or disparity.amax() > 1:
-            raise ValueError(
-                f"disparity goes from {disparity.amin():.4g} to {disparity.amax():.4g}; without normalisation it must "
-                "lie in 0..1."
-            )
-        low = disparity.amin()
-        high = disparity.amax()
-    elif method == "minmax":
-        low, high = disparity.amin(), disparity.amax()
-    elif method == "percentile":
-        low, high = _percentiles(disparity, 0.001, 0.999)
-        if low == high:
-            low, high = disparity.amin(), disparity.amax()
-    else:
-        raise ValueError(f"normalize is {method!r}; choose percentile, minmax or none.")
-    if low == high:
-        raise ValueError(
-            f"disparity is constant ({low:.4g} everywhere), so nothing can be nearer or farther; connect a depth map."
-        )
-    if method == "none":
+        check_disparity(disparity, may_be_constant=True)
         return disparity
+    check_map(disparity, "disparity")
+    low, high = disparity.amin(), disparity.amax()
+    if low == high:
+        raise _constant(float(low))
+    if method == "percentile":
+        clipped = _percentiles(disparity, 0.001, 0.999)
+        if clipped[0] < clipped[1]:
+            low, high = clipped
+    elif method != "minmax":
+        raise ValueError(f"normalize is {method!r}; choose percentile, minmax or none.")
     return ((disparity - low) / (high - low)).clamp(0, 1)
 
 

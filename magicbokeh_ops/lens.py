@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .aperture import Aperture
 from .color import linear_to_srgb, srgb_to_linear
-from .defocus import check_image, match_batch, resize, signed_radius
+from .defocus import check_image, check_map, match_batch, resize, signed_radius
 
 EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
@@ -51,33 +51,43 @@ def render(
     focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
     highlight_boost: stops of light added to clipped highlights out of focus.
     near_scale, far_scale: factors on the radius in front of and behind the focal plane.
-    progress: called with (steps done, steps in all); may raise to stop.
+    progress: called with (steps done, steps in all), several times per step; may raise to stop.
 
     Returns (B, 3, H, W) sRGB in [0, 1]. Frames are independent: a batch equals its single runs.
     Raises ValueError for wrong shapes, NaN or infinite values and a negative k.
     """
     check_image(image)
+    check_map(disparity, "disparity")
     disparity = match_batch(resize(disparity, image.shape[-2:]), len(image), "disparity")
     radii = signed_radius(disparity, focus, k)
     radii = torch.where(radii > 0, radii * near_scale, radii * far_scale)
-    out = torch.empty_like(image)
     tiles = [_tiles(image.shape[-2:], float(radius.abs().amax()), aperture) for radius in radii]
-    steps, done = sum(len(t) for t in tiles), 0
-    for i in range(len(image)):
-        light = _boost_highlights(image[i].float(), radii[i], highlight_boost)
-        scene = _take_apart(light, radii[i])
-        bins = _Bins.spanning(float(radii[i].amin()), float(radii[i].amax()))
+    steps, done = sum(len(t) + 1 for t in tiles), 0
+
+    def report() -> None:
+        if progress is not None:
+            progress(done, steps)
+
+    out = torch.empty_like(image)
+    for i, radius in enumerate(radii):
+        report()
+        light = _boost_highlights(image[i].float(), radius, highlight_boost)
+        scene = _take_apart(light, radius, report)
+        done += 1
+        bins = _Bins.spanning(float(radius.amin()), float(radius.amax()))
         blur = _Blur(aperture)
         result = torch.zeros_like(light)
         for tile in tiles[i]:
-            if progress is not None:
-                progress(done, steps)
-            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, blur, tile) * tile.weight.to(light)
+            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, blur, tile, report) * tile.weight.to(light)
             done += 1
         out[i] = linear_to_srgb(result).clamp(max=1)
-    if progress is not None:
-        progress(done, steps)
+    report()
     return out
+
+
+def memory_needed(size: Sequence[int]) -> int:
+    """Upper bound in bytes of what `render` takes for one image of `size` (height, width), measured."""
+    return 180 * size[0] * size[1] + 2**30
 
 
 def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
@@ -110,14 +120,19 @@ class _Scene:
         return _Scene(*(plane[:, rows[:, None], cols] for plane in vars(self).values()))
 
 
-def _take_apart(light: Tensor, radius: Tensor) -> _Scene:
-    near_color, near_weight, near_radius, far_color, far_radius = _split_edges(light, radius)
-    hidden = _continue_behind(far_color, far_radius, near_weight, near_radius)
+def _take_apart(light: Tensor, radius: Tensor, report: Callable[[], None]) -> _Scene:
+    near_color, near_weight, near_radius, far_color, far_radius = _split_edges(light, radius, report)
+    hidden = _continue_behind(far_color, far_radius, near_weight, near_radius, report)
     return _Scene(near_color, near_weight, near_radius, far_color, far_radius, *hidden)
 
 
 def _split_edges(
-    light: Tensor, radius: Tensor, edge_reach: int = 2, window_reach: int = 3, pixels_at_once: int = 32768
+    light: Tensor,
+    radius: Tensor,
+    report: Callable[[], None],
+    edge_reach: int = 2,
+    window_reach: int = 3,
+    pixels_at_once: int = 32768,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Near colour, near weight, near radius, far colour and far radius of every pixel.
 
@@ -145,6 +160,7 @@ def _split_edges(
     share = torch.exp(-distance2 / 2.0)
     share = share / share.sum()
     for pixels in edges.split(pixels_at_once):
+        report()
         corner = pixels // width * (width + 2 * window_reach) + pixels % width
         samples = padded[:, corner[:, None, None] + window]  # (4, pixels, size, size)
         is_near = (samples[3] > threshold[pixels, None, None]).to(light)
@@ -173,7 +189,12 @@ def _window_mean(samples: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _continue_behind(
-    color: Tensor, far_radius: Tensor, near_weight: Tensor, near_radius: Tensor, depths: int = 8
+    color: Tensor,
+    far_radius: Tensor,
+    near_weight: Tensor,
+    near_radius: Tensor,
+    report: Callable[[], None],
+    depths: int = 8,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Colour, radius and weight of the surface behind the nearest one.
 
@@ -182,7 +203,7 @@ def _continue_behind(
     continued. The weight is 1 where the surface is seen, less where it is made up, 0 where no gap can open.
     """
     size = near_radius.shape[-2:]
-    covered = _covered(far_radius, near_radius)
+    covered = _covered(far_radius, near_radius, report)
     hidden = torch.cat([color, far_radius])
     if not covered.any():
         return color, far_radius, torch.zeros_like(near_radius)
@@ -191,6 +212,7 @@ def _continue_behind(
     first_depth = float(far_radius.amin()) + 0.01
     step = (float(near_radius.amax() - far_radius.amin()) - EDGE) / depths
     for i in range(depths):
+        report()
         depth = first_depth + i * step
         here = covered & (near_radius - EDGE >= depth)
         if i < depths - 1:
@@ -208,7 +230,7 @@ def _continue_behind(
     return hidden[:3], hidden[3:], weight
 
 
-def _covered(far_radius: Tensor, near_radius: Tensor) -> Tensor:
+def _covered(far_radius: Tensor, near_radius: Tensor, report: Callable[[], None]) -> Tensor:
     """Where a lens could see past the nearest surface: mask (1, H, W).
 
     The lens moves a surface x pixels away against this one by the difference of their radii, so it shows only if
@@ -219,6 +241,7 @@ def _covered(far_radius: Tensor, near_radius: Tensor) -> Tensor:
     nearness = F.max_pool2d(-far_radius[None], 4, ceil_mode=True)
     cells = 0
     while max(EDGE, 4 * cells) <= span:
+        report()
         nearness = _widen(nearness, max(1, cells))
         farthest = -_cells_to_pixels(nearness, near_radius.shape[-2:])
         covered |= near_radius - farthest >= max(EDGE, 4 * cells)
@@ -288,11 +311,11 @@ class _Fragments:
     """Fragments of a tile: premultiplied colour and weight, where they lie, and their shares of the two bins around them."""
 
     def __init__(self, color: Tensor, radius: Tensor, weight: Tensor, bins: _Bins):
-        self.size = weight.shape[-2:]
+        width = weight.shape[-1]
         pixels = weight.flatten().nonzero()[:, 0]
         weight = weight.flatten(1)[:, pixels]
         self.planes = torch.cat([color.flatten(1)[:, pixels] * weight, weight])
-        self.row, self.col = pixels // self.size[1], pixels % self.size[1]
+        self.row, self.col = pixels // width, pixels % width
         radius = radius.flatten()[pixels]
         radii = torch.tensor(bins.radii, device=radius.device)
         place = (torch.bucketize(-radius, -radii, right=True) - 1).clamp(0, max(len(radii) - 2, 0))
@@ -302,16 +325,18 @@ class _Fragments:
             share = ((radii[place] - radius) / (radii[place] - radii[place + 1])).clamp(0, 1)
             self.shares = [(place, 1 - share), (place + 1, share)]
 
-    def sort(self, span: range, level: int) -> Tensor:
-        """Premultiplied colour and weight for each bin of `span`, averaged to `level`: (bins, 4, h, w)."""
-        height, width = _shrink(self.size, level)
-        out = self.planes.new_zeros(4, len(span) * height * width)
-        cell = (self.row >> level) * width + (self.col >> level)
-        for place, share in self.shares:
+
+def _sort(fragments: list[_Fragments], size: tuple[int, int], span: range, level: int) -> Tensor:
+    """Premultiplied colour and weight for each bin of `span`, averaged to `level`: (bins, 4, h, w)."""
+    height, width = _shrink(size, level)
+    out = fragments[0].planes.new_zeros(4, len(span) * height * width)
+    for some in fragments:
+        cell = (some.row >> level) * width + (some.col >> level)
+        for place, share in some.shares:
             chosen = ((place >= span.start) & (place < span.stop) & (share > 0)).nonzero()[:, 0]
             at = (place[chosen] - span.start) * (height * width) + cell[chosen]
-            out.scatter_add_(1, at.expand(4, -1), self.planes[:, chosen] * (share[chosen] / 4**level))
-        return out.view(4, len(span), height, width).transpose(0, 1)
+            out.scatter_add_(1, at.expand(4, -1), some.planes[:, chosen] * (share[chosen] / 4**level))
+    return out.view(4, len(span), height, width).transpose(0, 1)
 
 
 def _level(radius: float) -> int:
@@ -334,9 +359,7 @@ class _Blur:
             self.field = field
         return self
 
-    def __call__(
-        self, bins: Tensor, radii: Sequence[float], level: int
-    ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    def __call__(self, bins: Tensor, radii: Sequence[float], level: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
         """For each bin (4, h, w) that is not empty: where the blurred bin lies, and the blurred bin cut to that."""
         height, width = bins.shape[-2:]
         filled = bins[:, 3] > 0
@@ -355,7 +378,10 @@ class _Blur:
             blurred = _convolve(planes, kernel)
             rows, cols = slice(max(top - reach, 0), bottom + reach), slice(max(left - reach, 0), right + reach)
             y, x = rows.start - top + reach, cols.start - left + reach
-            yield (rows, cols), blurred[:, y : y + min(rows.stop, height) - rows.start, x : x + min(cols.stop, width) - cols.start]
+            yield (
+                (rows, cols),
+                blurred[:, y : y + min(rows.stop, height) - rows.start, x : x + min(cols.stop, width) - cols.start],
+            )
 
     def _kernel(self, radius: float, level: int) -> Tensor:
         """The aperture's points, scaled and shared among the four pixels around each: exact for any radius and shape."""
@@ -423,8 +449,7 @@ def _tiles(size: tuple[int, int], largest_radius: float, aperture: Aperture) -> 
         most = max(TILE, 4 * margin) - 2 * margin
         cores = [_round_up(math.ceil(length / math.ceil(length / most)), step) for length in size]
         axes = [
-            [(start, min(start + core, length), None) for start in range(0, length, core)]
-            for core, length in zip(cores, size)
+            [(start, min(start + core, length), None) for start in range(0, length, core)] for core, length in zip(cores, size)
         ]
     half_diagonal = math.hypot(*size) / 2
     tiles = []
@@ -481,14 +506,16 @@ def _mirror(index: Tensor, length: int) -> Tensor:
     return torch.where(index < length, index, 2 * length - 1 - index)
 
 
-def _render_tile(scene: _Scene, bins: _Bins, blur: _Blur, tile: _Tile) -> Tensor:
+def _render_tile(scene: _Scene, bins: _Bins, blur: _Blur, tile: _Tile, report: Callable[[], None]) -> Tensor:
     """Linear light of one tile, (3, rows, cols)."""
     device = scene.near_color.device
     part = scene.crop(tile.from_rows.to(device), tile.from_cols.to(device))
     size = part.near_radius.shape[-2:]
     blur = blur.at(tile.field)
-    near = _Fragments(part.near_color, part.near_radius, part.near_weight, bins)
-    far = _Fragments(part.far_color, part.far_radius, 1 - part.near_weight, bins)
+    seen = [
+        _Fragments(part.near_color, part.near_radius, part.near_weight, bins),
+        _Fragments(part.far_color, part.far_radius, 1 - part.near_weight, bins),
+    ]
     hidden = _Fragments(part.hidden_color, part.hidden_radius, part.hidden_weight, bins)
 
     def nothing(level: int) -> tuple[Tensor, Tensor]:
@@ -499,23 +526,25 @@ def _render_tile(scene: _Scene, bins: _Bins, blur: _Blur, tile: _Tile) -> Tensor
     light, gap = nothing(level)
     behind = torch.zeros(4, *size).to(light)
     for group_level, span in bins.groups():
+        report()
         radii = bins.radii[span.start : span.stop]
         beyond = group_level > 0 and radii[0] < 0
         if beyond:
             group_light, group_gap = nothing(group_level)
         else:
             group_light, group_gap = _enlarge(light, level - group_level), _enlarge(gap, level - group_level)
-        for (rows, cols), layer in blur(near.sort(span, group_level) + far.sort(span, group_level), radii, group_level):
+        for (rows, cols), layer in blur(_sort(seen, size, span, group_level), radii, group_level):
             _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], layer[:3], layer[3:])
         if beyond:
             _add_behind(light, gap, _enlarge(group_light, group_level), 1 - _enlarge(group_gap, group_level))
         else:
             light, gap, level = group_light, group_gap, group_level
-        hidden_level = max(1, group_level)
-        group_behind = behind.new_zeros(4, *_shrink(size, hidden_level))
-        for (rows, cols), layer in blur(hidden.sort(span, hidden_level), radii, hidden_level):
-            group_behind[:, rows, cols] += layer
-        behind += _enlarge(group_behind, hidden_level)
+        if len(hidden.row):
+            hidden_level = max(1, group_level)
+            group_behind = behind.new_zeros(4, *_shrink(size, hidden_level))
+            for (rows, cols), layer in blur(_sort([hidden], size, span, hidden_level), radii, hidden_level):
+                group_behind[:, rows, cols] += layer
+            behind += _enlarge(group_behind, hidden_level)
     # Where nothing is known to lie behind, what is seen fills the rest.
     behind += 1e-3 * torch.cat([light, 1 - gap])
     light = light + gap * behind[:3] / behind[3:].clamp(min=1e-6)

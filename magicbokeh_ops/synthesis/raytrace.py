@@ -75,9 +75,7 @@ def trace(
         for layer, surface, radius in zip(layers, premultiplied, radii):
             radius = radius / (1 - k * (layer.plane[1] * u + layer.plane[2] * v))
             grid = torch.stack([(x + radius * u) * (2 / (width - 1)) - 1, (y + radius * v) * (2 / (height - 1)) - 1], -1)
-            seen = F.grid_sample(
-                surface.expand(len(chunk), -1, -1, -1), grid, align_corners=True, padding_mode="border"
-            )
+            seen = F.grid_sample(surface.expand(len(chunk), -1, -1, -1), grid, align_corners=True, padding_mode="border")
             light += (seen[:, :3] * transmittance).sum(0)
             transmittance = transmittance * (1 - seen[:, 3:])
     return light / len(points)

@@ -1,0 +1,108 @@
+"""The lens renderer against the ray tracer, and two ways of rendering that others use, on scenes whose truth is known.
+
+python -m benchmarks.lens_quality            # 3 scenes, focus on each layer, K 8, 16 and 32 at 384 px (about 20 minutes)
+python -m benchmarks.lens_quality --quick    # one scene at 192 px
+"""
+
+import argparse
+import math
+import time
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
+from magicbokeh_ops.lens import render
+from magicbokeh_ops.synthesis.raytrace import flatten, rays_for, trace
+from magicbokeh_ops.synthesis.scenes import three_layers
+
+
+def shifts(radius: Tensor):
+    reach = int(radius.max()) + 1
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            yield reach, dy, dx, math.hypot(dy, dx)
+
+
+def gather(light: Tensor, radius: Tensor) -> Tensor:
+    """Each pixel averages a disc of its own radius: what depth-scaled blur nodes do."""
+    height, width = radius.shape[-2:]
+    total, weights = torch.zeros_like(light), torch.zeros_like(radius)
+    padded = None
+    for reach, dy, dx, distance in shifts(radius):
+        if padded is None:
+            padded = F.pad(light[None], (reach,) * 4, mode="replicate")[0]
+        weight = (radius - distance + 0.5).clamp(0, 1)
+        total += weight * padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+        weights += weight
+    return total / weights
+
+
+def scatter(light: Tensor, radius: Tensor) -> Tensor:
+    """Each pixel spreads over a soft disc of its own radius, whatever its depth: BokehMe's classical renderer."""
+    height, width = radius.shape[-2:]
+    total, weights = torch.zeros_like(light), torch.zeros_like(radius)
+    padded = None
+    for reach, dy, dx, distance in shifts(radius):
+        if padded is None:
+            padded = F.pad(torch.cat([light, radius])[None], (reach,) * 4, mode="replicate")[0]
+        source = padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+        weight = (0.5 + 0.5 * torch.tanh(4 * (source[3:] - distance))) / (source[3:] ** 2 + 0.2)
+        total += weight * source[:3]
+        weights += weight
+    return total / weights
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * torch.log10(((a - b) ** 2).mean()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--scenes", type=int, default=3)
+    args = parser.parse_args()
+    size, ks, seeds = (192, (8, 16), [1]) if args.quick else (384, (8, 16, 32), range(1, args.scenes + 1))
+
+    def ours(light, disparity, focus, k):
+        return srgb_to_linear(render(linear_to_srgb(light)[None], disparity[None], focus, k)[0])
+
+    methods = {
+        "no blur": lambda light, disparity, focus, k: light,
+        "depth-scaled gather": lambda light, disparity, focus, k: gather(light, (k * (disparity - focus)).abs()),
+        "scatter (BokehMe)": lambda light, disparity, focus, k: scatter(light, (k * (disparity - focus)).abs()),
+        "lens.py": ours,
+    }
+    scores, times = defaultdict(list), defaultdict(list)
+    for seed, k, index in tqdm([(s, k, i) for s in seeds for k in ks for i in range(3)]):
+        margin = k + 8
+        layers = three_layers(size, margin, seed)
+        middle = size // 2 + margin
+        depths = [float(layer.disparity()[0, middle, middle]) for layer in layers]
+        focus = depths[index]
+        truth = trace(layers, focus, k, rays_for(k * max(abs(d - focus) for d in depths)))
+        light, disparity = flatten(layers)
+        inner = slice(margin, -margin)
+        for name, method in methods.items():
+            start = time.perf_counter()
+            out = method(light, disparity, focus, k)
+            times[name].append(time.perf_counter() - start)
+            encoded = [linear_to_srgb(x[:, inner, inner]).clamp(max=1) for x in (out, truth)]
+            scores[name].append((k, index, psnr(*encoded)))
+    places = ("front", "middle", "back")
+    print("| method | PSNR |", " | ".join(f"focus {p}" for p in places), "|", " | ".join(f"K {k}" for k in ks), "| worst | s |")
+    print("| --- " * (4 + len(places) + len(ks)) + "|")
+    for name, rows in scores.items():
+        table = torch.tensor(rows)
+        cells = [table[:, 2].mean()]
+        cells += [table[table[:, 1] == place][:, 2].mean() for place in range(3)]
+        cells += [table[table[:, 0] == k][:, 2].mean() for k in ks]
+        cells += [table[:, 2].min(), sum(times[name]) / len(rows)]
+        print("|", " | ".join([name, *(f"{cell:.2f}" for cell in cells)]), "|")
+
+
+if __name__ == "__main__":
+    main()

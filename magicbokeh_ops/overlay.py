@@ -1,0 +1,52 @@
+"""A picture of what will be sharp: green in focus, orange in front of it, blue behind."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .defocus import FOCUS_THRESHOLD, K_TRAINED, check_image, match_batch, resize, signed_radius
+
+IN_FOCUS, IN_FRONT, BEHIND = (0.30, 0.85, 0.35), (1.00, 0.55, 0.10), (0.20, 0.50, 1.00)
+
+
+def focus_overlay(image: Tensor, disparity: Tensor, focus: float, k: float, point: tuple[float, float] | None = None) -> Tensor:
+    """Tint `image` (B, 3, H, W, in [0, 1]) by where the focus lies, with a legend; same shape.
+
+    The tint grows with the blur radius up to 32 pixels. The focus mask's threshold bounds the green.
+    point: where the focus was taken, 0..1 from left and top; marked with a ring.
+    """
+    check_image(image)
+    disparity = match_batch(resize(disparity, image.shape[-2:]), len(image), "disparity")
+    radius = signed_radius(disparity, focus, k) / K_TRAINED
+    blurred = radius.abs() > FOCUS_THRESHOLD
+    strength = torch.where(blurred, 0.25 + 0.45 * radius.abs().clamp(max=1), torch.full_like(radius, 0.35))
+    colors = [torch.tensor(c, device=image.device).view(1, 3, 1, 1) for c in (IN_FRONT, BEHIND, IN_FOCUS)]
+    tint = torch.where(blurred, torch.where(radius > 0, colors[0], colors[1]), colors[2])
+    grey = image.clamp(0, 1).mean(1, keepdim=True)
+    shown = (0.5 * image.clamp(0, 1) + 0.5 * grey) * (1 - strength) + tint * strength
+    drawing = _drawing(shown.shape[-1], shown.shape[-2], focus, k, point).to(shown)
+    return shown * (1 - drawing[3:]) + drawing[:3] * drawing[3:]
+
+
+def _drawing(width: int, height: int, focus: float, k: float, point: tuple[float, float] | None) -> Tensor:
+    """Legend and ring as (4, H, W) colour and alpha."""
+    canvas = Image.new("RGBA", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    unit = max(10, min(width, height) // 28)
+    font = ImageFont.load_default(size=unit)
+    x, y = unit, height - 2 * unit
+    entries = [("in focus", IN_FOCUS), ("in front", IN_FRONT), ("behind", BEHIND), (f"focus {focus:.3f}, K {k:g}", None)]
+    length = sum(draw.textlength(text, font) + unit * (1 if color is None else 2.5) for text, color in entries)
+    draw.rectangle((x - unit // 2, y - unit // 2, x + length, y + 1.5 * unit), fill=(0, 0, 0, 170))
+    for text, color in entries:
+        if color is not None:
+            draw.rectangle((x, y + unit // 6, x + unit, y + unit), fill=tuple(round(255 * c) for c in color))
+            x += 1.4 * unit
+        draw.text((x, y), text, font=font, fill="white", anchor="la")
+        x += draw.textlength(text, font) + 1.1 * unit
+    if point is not None:
+        cx, cy = point[0] * width, point[1] * height
+        for radius, line in ((unit, "black"), (unit - max(1, unit // 8), "white")):
+            draw.ellipse((cx - radius, cy - radius, cx + radius, cy + radius), outline=line, width=max(2, unit // 6))
+    return torch.from_numpy(np.array(canvas)).permute(2, 0, 1) / 255

@@ -1,0 +1,24 @@
+"""Something to start with."""
+
+from comfy_api.latest import io
+
+from ..magicbokeh_ops.demo import demo_photo
+from . import host
+
+
+class DemoPhoto(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehDemoPhoto",
+            display_name="Bokeh Demo Photo",
+            description="A portrait that comes with the pack (NASA, public domain) and its disparity, to try the nodes without any file.",
+            search_aliases=["example image", "test image", "bokeh"],
+            inputs=[],
+            outputs=[io.Image.Output(display_name="image"), io.Mask.Output(display_name="disparity")],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        image, disparity = demo_photo()
+        return io.NodeOutput(host.planes_to_image(image), host.map_to_mask(disparity))

@@ -1,0 +1,81 @@
+"""Disparity from whatever depth there is."""
+
+import torch
+from comfy_api.latest import io
+
+from ..magicbokeh_ops import defocus
+from . import host
+
+CONVENTIONS = ["disparity (near = white)", "inverted depth (near = white)", "depth (near = black)"]
+
+
+class DisparityFrom(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehDisparityFrom",
+            display_name="Disparity From Depth",
+            description="Turns any depth map into disparity (1 = nearest), which is what a lens blurs by.",
+            search_aliases=["depth to disparity", "invert depth", "normalize depth", "bokeh", "depth of field"],
+            inputs=[
+                io.MultiType.Input(
+                    "depth",
+                    types=[io.Image, io.Mask, io.Custom("DA3_GEOMETRY"), io.Custom("MOGE_GEOMETRY")],
+                    tooltip="A grey depth picture, a mask, or the geometry of Depth Anything 3 or MoGe.",
+                ),
+                io.Combo.Input(
+                    "convention",
+                    options=CONVENTIONS,
+                    default=CONVENTIONS[0],
+                    tooltip="What the grey values mean. Depth Anything V2, MiDaS, Lotus and MoGe Render: disparity. DA3 Render: "
+                    "inverted depth. ZoeDepth, Depth Pro and raw distances: depth. Geometry inputs know it themselves.",
+                ),
+                io.Combo.Input(
+                    "normalize",
+                    options=["percentile", "minmax", "none"],
+                    default="percentile",
+                    tooltip="How values are stretched to 0..1 over the whole batch. percentile ignores the 0.1 % most extreme "
+                    "pixels; none keeps values that already lie in 0..1.",
+                ),
+                host.build(
+                    io.Float.Input,
+                    "depth_ratio",
+                    default=10.0,
+                    min=1.1,
+                    max=1000.0,
+                    step=0.1,
+                    advanced=True,
+                    tooltip="For inverted depth only: distance of the farthest point over that of the nearest. About 3 for a "
+                    "room, 10 for a street, 100 for a landscape. Larger: the background moves closer together.",
+                ),
+            ],
+            outputs=[io.Mask.Output(display_name="disparity")],
+        )
+
+    @classmethod
+    def execute(cls, depth, convention, normalize, depth_ratio) -> io.NodeOutput:
+        if convention not in CONVENTIONS:
+            raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(CONVENTIONS)}.")
+        if isinstance(depth, dict):
+            if depth.get("depth") is None:
+                raise ValueError("This geometry holds no depth; connect one that was made by a depth model.")
+            sky = depth.get("sky")
+            disparity = defocus.from_depth(
+                host.mask_to_map(depth["depth"], "depth"), None if sky is None else host.mask_to_map(sky, "sky")
+            )
+        else:
+            values = host.mask_to_map(depth, "depth") if depth.ndim < 4 else cls.grey(depth)
+            if convention == CONVENTIONS[2]:
+                disparity = defocus.from_depth(values)
+            elif convention == CONVENTIONS[1]:
+                disparity = defocus.from_inverted_depth(values, depth_ratio)
+            else:
+                disparity = values
+        return io.NodeOutput(host.map_to_mask(defocus.normalize(disparity, normalize)))
+
+    @staticmethod
+    def grey(image: torch.Tensor) -> torch.Tensor:
+        planes = host.image_to_planes(image, "depth")[0]
+        if (planes.amax(1) - planes.amin(1)).max() > 0.02:
+            raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
+        return planes.mean(1, keepdim=True)

@@ -1,0 +1,151 @@
+"""Where the focus lies: defocus map and focus mask."""
+
+from comfy_api.latest import io
+
+from ..magicbokeh_ops import defocus as ops
+from ..magicbokeh_ops.overlay import focus_overlay
+from . import host
+
+MODES = ["point", "mask", "value"]
+
+
+class DefocusMap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehDefocusMap",
+            display_name="Defocus Map",
+            description="Sets the focus by a point, a mask or a value, and tells how blurred every pixel will be.",
+            search_aliases=["focus", "depth of field", "circle of confusion", "bokeh", "refocus", "aperture"],
+            inputs=[
+                io.Mask.Input(
+                    "disparity", tooltip="1 = nearest. From Disparity From Depth, or any depth node that gives disparity."
+                ),
+                io.Float.Input(
+                    "k",
+                    default=24.0,
+                    min=0.0,
+                    max=512.0,
+                    step=0.5,
+                    tooltip="Aperture: blur radius in pixels between the nearest and the farthest point. 0 = everything sharp. "
+                    "Larger photos need more for the same look. The MagicBokeh model is trained up to 32.",
+                ),
+                io.Combo.Input(
+                    "focus_mode",
+                    options=MODES,
+                    default="point",
+                    tooltip="point: what lies under focus_x, focus_y. mask: the median depth under focus_mask. value: focus itself.",
+                ),
+                io.Float.Input(
+                    "focus_x",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.0001,
+                    tooltip="Focus point from the left (0) to the right edge (1), for focus_mode point.",
+                ),
+                io.Float.Input(
+                    "focus_y",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.0001,
+                    tooltip="Focus point from the top (0) to the bottom edge (1), for focus_mode point.",
+                ),
+                io.Float.Input(
+                    "focus",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.0001,
+                    tooltip="Disparity in focus, 0 = farthest, 1 = nearest, for focus_mode value.",
+                ),
+                io.Image.Input("image", optional=True, tooltip="The photo, for the overlay. The maps then get its size."),
+                io.Mask.Input(
+                    "focus_mask",
+                    optional=True,
+                    tooltip="What should be sharp, for focus_mode mask: painted, or from a background remover or SAM.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="defocus", tooltip="Blur radius / 32: what the MagicBokeh model sees."),
+                io.Float.Output(display_name="focus", tooltip="Disparity in focus."),
+                io.Image.Output(display_name="overlay", tooltip="Green in focus, orange in front, blue behind."),
+                io.Float.Output(display_name="k", tooltip="The k of this node, to set it in one place."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None) -> io.NodeOutput:
+        disparity = host.mask_to_map(disparity, "disparity")
+        ops.check_disparity(disparity)
+        photo = None if image is None else host.image_to_planes(image)[0].to(disparity.device)
+        if photo is not None:
+            disparity = ops.match_batch(ops.resize(disparity, photo.shape[-2:]), len(photo), "disparity")
+        if focus_mode == "mask":
+            if focus_mask is None:
+                raise ValueError("focus_mask is not connected; connect a mask, or set focus_mode to point.")
+            focus = ops.focus_from_mask(disparity, host.mask_to_map(focus_mask, "focus_mask").to(disparity.device))
+        elif focus_mode == "point":
+            focus = ops.focus_from_point(disparity, focus_x, focus_y)
+        elif focus_mode != "value":
+            raise ValueError(f"focus_mode is {focus_mode!r}; choose one of: {', '.join(MODES)}.")
+        point = (focus_x, focus_y) if focus_mode == "point" else None
+        backdrop = disparity.expand(-1, 3, -1, -1) if photo is None else photo
+        return io.NodeOutput(
+            host.map_to_mask(ops.defocus_map(disparity, focus, k)),
+            focus,
+            host.planes_to_image(focus_overlay(backdrop, disparity, focus, k, point)),
+            k,
+        )
+
+
+class FocusMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehFocusMask",
+            display_name="Focus Mask",
+            description="Mask of what is in focus, for the masked attention of MagicBokeh and for compositing.",
+            search_aliases=["in focus mask", "sharp region", "depth of field mask", "bokeh"],
+            inputs=[
+                io.Mask.Input("defocus", tooltip="From Defocus Map."),
+                io.Float.Input(
+                    "threshold",
+                    default=ops.FOCUS_THRESHOLD,
+                    min=0.0,
+                    max=1.0,
+                    step=0.005,
+                    round=0.0001,
+                    tooltip="Largest defocus that still counts as sharp. 0.1 (3.2 pixels of blur) is what MagicBokeh was trained with.",
+                ),
+                io.Int.Input(
+                    "smooth",
+                    default=0,
+                    min=0,
+                    max=64,
+                    tooltip="Closes cracks and removes hairlines up to about this many pixels wide. 0 = off.",
+                ),
+                host.build(
+                    io.Float.Input,
+                    "min_area",
+                    default=0.0,
+                    min=0.0,
+                    max=0.5,
+                    step=0.001,
+                    round=0.0001,
+                    advanced=True,
+                    tooltip="Drops islands and fills holes smaller than this share of the picture. 0 = off.",
+                ),
+            ],
+            outputs=[io.Mask.Output(display_name="focus_mask")],
+        )
+
+    @classmethod
+    def execute(cls, defocus, threshold, smooth, min_area) -> io.NodeOutput:
+        return io.NodeOutput(
+            host.map_to_mask(ops.focus_mask(host.mask_to_map(defocus, "defocus"), threshold, smooth, min_area))
+        )

@@ -1,0 +1,181 @@
+"""The weight-free lens: one setting, or a sweep of focus and aperture."""
+
+import torch
+from comfy_api.latest import io
+
+from ..magicbokeh_ops import defocus as ops
+from ..magicbokeh_ops import lens
+from ..magicbokeh_ops.aperture import Aperture
+from ..magicbokeh_ops.sweep import EASINGS, sweep
+from . import host
+
+
+def look_inputs() -> list:
+    """Widgets for the look of the lens, the same on every node that renders."""
+
+    def percent(name: str, tooltip: str):
+        return host.build(
+            io.Float.Input, name, default=0.0, min=0.0, max=1.0, step=0.01, round=0.001, advanced=True, tooltip=tooltip
+        )
+
+    def factor(name: str, tooltip: str):
+        return host.build(
+            io.Float.Input, name, default=1.0, min=0.0, max=4.0, step=0.05, round=0.001, advanced=True, tooltip=tooltip
+        )
+
+    return [
+        io.Float.Input(
+            "highlight_boost",
+            default=0.0,
+            min=0.0,
+            max=6.0,
+            step=0.1,
+            round=0.001,
+            tooltip="Stops of light given back to clipped highlights out of focus, so that they become bright discs. 1 to 3 for "
+            "street lights at night; 0 where the sky is white.",
+        ),
+        io.Int.Input(
+            "blades",
+            default=0,
+            min=0,
+            max=16,
+            tooltip="Blades of the iris: shape of the bokeh discs. 0 = round, 3 or more = polygon.",
+        ),
+        host.build(
+            io.Float.Input,
+            "rotation",
+            default=0.0,
+            min=-180.0,
+            max=180.0,
+            step=1.0,
+            advanced=True,
+            tooltip="Turns the polygon counter-clockwise, in degrees.",
+        ),
+        percent("roundness", "Bends the blades: 0 = straight edges, 1 = a circle."),
+        host.build(
+            io.Float.Input,
+            "squeeze",
+            default=1.0,
+            min=1.0,
+            max=4.0,
+            step=0.05,
+            round=0.001,
+            advanced=True,
+            tooltip="Anamorphic lens: discs become this much narrower than high. 1 = spherical, 1.33 to 2 = cinema.",
+        ),
+        percent("cat_eye", "Discs towards the corners are cut to lemons, as in fast lenses. Takes several times as long."),
+        factor("near_scale", "Factor on the blur in front of the focus. 0 keeps the foreground sharp."),
+        factor("far_scale", "Factor on the blur behind the focus. 0 keeps the background sharp."),
+    ]
+
+
+def render_frames(
+    image, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
+    near_scale, far_scale,
+):  # fmt: skip
+    """One frame after another on the compute device; a single photo or disparity serves all frames."""
+    planes, alpha = host.image_to_planes(image)
+    disparity = host.mask_to_map(disparity, "disparity")
+    ops.check_image(planes)
+    ops.check_disparity(disparity)
+    ops.match_batch(disparity, len(focus), "disparity")
+    aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
+    device = host.compute_device(lens.memory_needed(planes.shape[-2:]))
+    out = torch.empty(len(focus), *planes.shape[1:])
+    progress = host.Progress(len(focus))
+    for i in range(len(focus)):
+        out[i : i + 1] = lens.render(
+            planes[i % len(planes)][None].to(device),
+            disparity[i % len(disparity)][None].to(device),
+            focus[i],
+            k[i],
+            aperture=aperture,
+            highlight_boost=highlight_boost,
+            near_scale=near_scale,
+            far_scale=far_scale,
+            progress=progress,
+        )
+        progress.next_part()
+    return host.planes_to_image(out, alpha)
+
+
+class LensBlur(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehLensBlur",
+            display_name="Lens Blur",
+            description="Depth of field by optics alone: no model, no download. Sharp edges stay clean, highlights become discs.",
+            search_aliases=["bokeh", "depth of field", "dof", "defocus", "background blur", "portrait blur", "tilt shift"],
+            inputs=[
+                io.Image.Input("image", tooltip="A photo that is sharp everywhere."),
+                io.Mask.Input("disparity", tooltip="1 = nearest. Any size; it is scaled to the image."),
+                io.Float.Input(
+                    "focus",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    round=0.0001,
+                    tooltip="Disparity in focus, 0 = farthest, 1 = nearest. Connect the focus of Defocus Map to set it by a point.",
+                ),
+                io.Float.Input(
+                    "k",
+                    default=24.0,
+                    min=0.0,
+                    max=512.0,
+                    step=0.5,
+                    tooltip="Aperture: blur radius in pixels between the nearest and the farthest point. Larger photos need more.",
+                ),
+                *look_inputs(),
+            ],
+            outputs=[io.Image.Output(display_name="image")],
+        )
+
+    @classmethod
+    def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
+        frames = max(len(image), len(disparity) if disparity.ndim == 3 else 1)
+        if len(image) not in (1, frames):
+            raise ValueError(f"image has {len(image)} frames but disparity has {frames}; give one for all, or one each.")
+        return io.NodeOutput(render_frames(image, disparity, [focus] * frames, [k] * frames, **look))
+
+
+class Sweep(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        def end(name: str, default: float, largest: float, tooltip: str):
+            return io.Float.Input(
+                name, default=default, min=0.0, max=largest, step=0.001 if largest == 1 else 0.5, round=0.0001, tooltip=tooltip
+            )
+
+        return host.schema(
+            node_id="MagicBokehSweep",
+            display_name="Focus and Aperture Sweep",
+            description="Moves focus and aperture from one setting to another over a number of frames: rack focus, aperture pull.",
+            search_aliases=["rack focus", "focus pull", "animate focus", "bokeh video", "depth of field animation"],
+            inputs=[
+                io.Image.Input("image", tooltip="One photo, or the frames of a video."),
+                io.Mask.Input("disparity", tooltip="1 = nearest; one for all frames, or one each."),
+                end("focus_from", 0.9, 1.0, "Disparity in focus in the first frame."),
+                end("focus_to", 0.1, 1.0, "Disparity in focus in the last frame."),
+                end("k_from", 24.0, 512.0, "Blur radius in pixels in the first frame."),
+                end("k_to", 24.0, 512.0, "Blur radius in pixels in the last frame."),
+                io.Int.Input(
+                    "frames",
+                    default=24,
+                    min=2,
+                    max=1000,
+                    tooltip="Length of the sweep. A video keeps its own number of frames.",
+                ),
+                io.Combo.Input("easing", options=EASINGS, default="ease in and out", tooltip="How the move starts and stops."),
+                *look_inputs(),
+            ],
+            outputs=[io.Image.Output(display_name="images")],
+        )
+
+    @classmethod
+    def execute(cls, image, disparity, focus_from, focus_to, k_from, k_to, frames, easing, **look) -> io.NodeOutput:
+        frames = len(image) if len(image) > 1 else frames
+        focus = sweep(focus_from, focus_to, frames, easing)
+        k = sweep(k_from, k_to, frames, easing, by_ratio=True)
+        return io.NodeOutput(render_frames(image, disparity, focus, k, **look))
