@@ -26,8 +26,9 @@ from .defocus import check_image, check_map, match_batch, resize, signed_radius
 
 EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
-FULL_RESOLUTION = 8.0  # radius up to which a bin is blurred at full resolution; every doubling halves it once more
-GROWTH = 0.2
+FULL_RESOLUTION = 16.0  # radius up to which a bin is blurred at full resolution; every doubling halves it once more
+GROWTH = 0.2  # of radius from bin to bin, once that is more than a pixel
+NOTHING = 0.05  # share of a pixel below which it is all of the other surface
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
 CAT_EYE_CELLS = 8  # along the longer side; the aperture's shape is interpolated between their centres
 
@@ -75,10 +76,10 @@ def render(
         scene = _take_apart(light, radius, report)
         done += 1
         bins = _Bins.spanning(float(radius.amin()), float(radius.amax()))
-        blur = _Blur(aperture)
+        kernels = _Kernels(aperture)
         result = torch.zeros_like(light)
         for tile in tiles[i]:
-            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, blur, tile, report) * tile.weight.to(light)
+            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, kernels, tile, report) * tile.weight.to(light)
             done += 1
         out[i] = linear_to_srgb(result).clamp(max=1)
     report()
@@ -138,7 +139,7 @@ def _split_edges(
 
     Around a depth edge the pixel's colour I is taken as a F + (1 - a) B: F and B are means over the window's near and
     far pixels, best those well inside their side, and a is the least-squares mix, held to the share of near pixels
-    around it as far as F and B are close or uncertain. F and B are then moved so that the mix is exact.
+    around it as far as F and B are close or uncertain. F and B are then moved so that the mix is exact: no light is lost.
     Elsewhere the near fragment is the pixel.
     """
     height, width = radius.shape[-2:]
@@ -170,10 +171,12 @@ def _split_edges(
         color, across = light.flatten(1)[:, pixels], near[:3] - far[:3]
         doubt = 0.1 + 3 * (near_spread + far_spread)
         prior = (is_near * share).sum((1, 2))
-        mix = ((((color - far[:3]) * across).sum(0) + doubt * prior) / ((across**2).sum(0) + doubt)).clamp(0, 1)
+        mix = (((color - far[:3]) * across).sum(0) + doubt * prior) / ((across**2).sum(0) + doubt)
+        mix = torch.where(mix < NOTHING, 0, torch.where(mix > 1 - NOTHING, 1, mix))
         miss = (color - mix * near[:3] - (1 - mix) * far[:3]) / (mix**2 + (1 - mix) ** 2)
-        near_color.flatten(1)[:, pixels] = (near[:3] + mix * miss).clamp(min=0)
-        far_color.flatten(1)[:, pixels] = (far[:3] + (1 - mix) * miss).clamp(min=0)
+        behind = (far[:3] + (1 - mix) * miss).clamp(min=0).minimum(color / (1 - mix).clamp(min=NOTHING))
+        far_color.flatten(1)[:, pixels] = behind
+        near_color.flatten(1)[:, pixels] = (color - (1 - mix) * behind) / mix.clamp(min=NOTHING)
         near_weight.flatten()[pixels] = mix
         near_radius.flatten()[pixels] = near[3]
         far_radius.flatten()[pixels] = far[3]
@@ -308,35 +311,42 @@ class _Bins:
 
 
 class _Fragments:
-    """Fragments of a tile: premultiplied colour and weight, where they lie, and their shares of the two bins around them."""
+    """Fragments of a tile, sorted by radius: premultiplied colour and weight, place, and share of the farther bin."""
 
-    def __init__(self, color: Tensor, radius: Tensor, weight: Tensor, bins: _Bins):
-        width = weight.shape[-1]
-        pixels = weight.flatten().nonzero()[:, 0]
-        weight = weight.flatten(1)[:, pixels]
-        self.planes = torch.cat([color.flatten(1)[:, pixels] * weight, weight])
+    def __init__(self, surfaces: list[tuple[Tensor, Tensor, Tensor]], bins: _Bins):
+        """surfaces: (colour, radius, weight), each (C, H, W)."""
+        width = surfaces[0][2].shape[-1]
+        planes, radius, pixels = [], [], []
+        for color, radii, weight in surfaces:
+            there = weight.flatten().nonzero()[:, 0]
+            weight = weight.flatten(1)[:, there]
+            planes.append(torch.cat([color.flatten(1)[:, there] * weight, weight]))
+            radius.append(radii.flatten()[there])
+            pixels.append(there)
+        radius, pixels = torch.cat(radius), torch.cat(pixels)
+        centers = torch.tensor([*bins.radii, bins.radii[-1] - 1], device=radius.device)
+        nearer = (torch.bucketize(-radius, -centers, right=True) - 1).clamp(0, len(bins.radii) - 1)
+        order = nearer.argsort()
+        radius, nearer, pixels = radius[order], nearer[order], pixels[order]
+        self.planes = torch.cat(planes, 1)[:, order]
+        self.share = ((centers[nearer] - radius) / (centers[nearer] - centers[nearer + 1])).clamp(0, 1)
         self.row, self.col = pixels // width, pixels % width
-        radius = radius.flatten()[pixels]
-        radii = torch.tensor(bins.radii, device=radius.device)
-        place = (torch.bucketize(-radius, -radii, right=True) - 1).clamp(0, max(len(radii) - 2, 0))
-        if len(radii) == 1:
-            self.shares = [(place, torch.ones_like(radius))]
-        else:
-            share = ((radii[place] - radius) / (radii[place] - radii[place + 1])).clamp(0, 1)
-            self.shares = [(place, 1 - share), (place + 1, share)]
+        self.start = [0, 0, *torch.bincount(nearer, minlength=len(bins.radii)).cumsum(0).tolist()]
 
-
-def _sort(fragments: list[_Fragments], size: tuple[int, int], span: range, level: int) -> Tensor:
-    """Premultiplied colour and weight for each bin of `span`, averaged to `level`: (bins, 4, h, w)."""
-    height, width = _shrink(size, level)
-    out = fragments[0].planes.new_zeros(4, len(span) * height * width)
-    for some in fragments:
-        cell = (some.row >> level) * width + (some.col >> level)
-        for place, share in some.shares:
-            chosen = ((place >= span.start) & (place < span.stop) & (share > 0)).nonzero()[:, 0]
-            at = (place[chosen] - span.start) * (height * width) + cell[chosen]
-            out.scatter_add_(1, at.expand(4, -1), some.planes[:, chosen] * (share[chosen] / 4**level))
-    return out.view(4, len(span), height, width).transpose(0, 1)
+    def bin(self, i: int, level: int) -> tuple[Tensor, int, int] | None:
+        """Premultiplied colour and weight (4, h, w) of a bin averaged to `level`, cut to what it fills, and its corner."""
+        farther, own = slice(*self.start[i : i + 2]), slice(*self.start[i + 1 : i + 3])
+        both = slice(farther.start, own.stop)
+        weight = torch.cat([self.share[farther], 1 - self.share[own]])
+        if not weight.any():
+            return None
+        row, col = self.row[both] >> level, self.col[both] >> level
+        top, bottom, left, right = torch.stack([*row.aminmax(), *col.aminmax()]).tolist()
+        height, width = bottom - top + 1, right - left + 1
+        out = weight.new_zeros(4, height * width)
+        cell = (row - top) * width + (col - left)
+        out.scatter_add_(1, cell.expand(4, -1), self.planes[:, both] * (weight / 4**level))
+        return out.view(4, height, width), top, left
 
 
 def _level(radius: float) -> int:
@@ -344,46 +354,28 @@ def _level(radius: float) -> int:
     return max(0, math.ceil(math.log2(max(abs(radius), 1e-6) / FULL_RESOLUTION)))
 
 
-class _Blur:
-    """Blurs by one aperture; kernels are kept while tiles use the same."""
+class _Kernels:
+    """Blur kernels of one aperture, kept while tiles use the same."""
 
     def __init__(self, aperture: Aperture):
         self.aperture = aperture
-        self.kernels: dict[tuple[float, int], Tensor] = {}
+        self.made: dict[tuple[float, int], Tensor] = {}
         self.field = (0.0, 0.0)
 
-    def at(self, field: tuple[float, float]) -> "_Blur":
-        """This blur as it is at a place in the picture."""
+    def at(self, field: tuple[float, float]) -> "_Kernels":
+        """These kernels as they are at a place in the picture."""
         if field != self.field:
-            self.kernels.clear()
+            self.made.clear()
             self.field = field
         return self
 
-    def __call__(self, bins: Tensor, radii: Sequence[float], level: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-        """For each bin (4, h, w) that is not empty: where the blurred bin lies, and the blurred bin cut to that."""
-        height, width = bins.shape[-2:]
-        filled = bins[:, 3] > 0
-        spans = torch.stack([*_extent(filled.any(2)), *_extent(filled.any(1))], 1).tolist()
-        for planes, radius, (top, bottom, left, right) in zip(bins, radii, spans):
-            if bottom == 0:
-                continue
-            planes = planes[:, top:bottom, left:right]
-            if abs(radius) < 0.1:
-                yield (slice(top, bottom), slice(left, right)), planes
-                continue
-            if (radius, level) not in self.kernels:
-                self.kernels[radius, level] = self._kernel(radius, level).to(planes)
-            kernel = self.kernels[radius, level]
-            reach = len(kernel) // 2
-            blurred = _convolve(planes, kernel)
-            rows, cols = slice(max(top - reach, 0), bottom + reach), slice(max(left - reach, 0), right + reach)
-            y, x = rows.start - top + reach, cols.start - left + reach
-            yield (
-                (rows, cols),
-                blurred[:, y : y + min(rows.stop, height) - rows.start, x : x + min(cols.stop, width) - cols.start],
-            )
+    def get(self, radius: float, level: int) -> Tensor:
+        """Square kernel with sum 1 for a blur of `radius` full-resolution pixels, to be used at `level`."""
+        if (radius, level) not in self.made:
+            self.made[radius, level] = self._make(radius, level)
+        return self.made[radius, level]
 
-    def _kernel(self, radius: float, level: int) -> Tensor:
+    def _make(self, radius: float, level: int) -> Tensor:
         """The aperture's points, scaled and shared among the four pixels around each: exact for any radius and shape."""
         scale = abs(radius) / 2**level
         if level:
@@ -403,16 +395,9 @@ class _Blur:
         return kernel / kernel.sum()
 
 
-def _extent(filled: Tensor) -> tuple[Tensor, Tensor]:
-    """First and one past the last True along each row of (n, length); (0, 0) for none."""
-    position = torch.arange(1, filled.shape[1] + 1, device=filled.device) * filled
-    last = position.amax(1)
-    first = filled.to(torch.uint8).argmax(1)
-    return first, last
-
-
 def _convolve(planes: Tensor, kernel: Tensor) -> Tensor:
     """Full convolution of planes (4, h, w) with a square kernel; real planes travel in pairs as complex ones."""
+    kernel = kernel.to(planes)
     size = [planes.shape[-2] + len(kernel) - 1, planes.shape[-1] + len(kernel) - 1]
     padded = [_fft_size(n, 1) for n in size]
     spectrum = torch.fft.fft2(torch.complex(planes[:2], planes[2:]), s=padded)
@@ -506,17 +491,20 @@ def _mirror(index: Tensor, length: int) -> Tensor:
     return torch.where(index < length, index, 2 * length - 1 - index)
 
 
-def _render_tile(scene: _Scene, bins: _Bins, blur: _Blur, tile: _Tile, report: Callable[[], None]) -> Tensor:
+def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, report: Callable[[], None]) -> Tensor:
     """Linear light of one tile, (3, rows, cols)."""
     device = scene.near_color.device
     part = scene.crop(tile.from_rows.to(device), tile.from_cols.to(device))
     size = part.near_radius.shape[-2:]
-    blur = blur.at(tile.field)
-    seen = [
-        _Fragments(part.near_color, part.near_radius, part.near_weight, bins),
-        _Fragments(part.far_color, part.far_radius, 1 - part.near_weight, bins),
-    ]
-    hidden = _Fragments(part.hidden_color, part.hidden_radius, part.hidden_weight, bins)
+    kernels = kernels.at(tile.field)
+    seen = _Fragments(
+        [
+            (part.near_color, part.near_radius, part.near_weight),
+            (part.far_color, part.far_radius, 1 - part.near_weight),
+        ],
+        bins,
+    )
+    hidden = _Fragments([(part.hidden_color, part.hidden_radius, part.hidden_weight)], bins)
 
     def nothing(level: int) -> tuple[Tensor, Tensor]:
         shrunk = _shrink(size, level)
@@ -524,32 +512,50 @@ def _render_tile(scene: _Scene, bins: _Bins, blur: _Blur, tile: _Tile, report: C
 
     level = bins.levels[0]
     light, gap = nothing(level)
-    behind = torch.zeros(4, *size).to(light)
+    behind = part.near_color.new_zeros(4, *size)
     for group_level, span in bins.groups():
         report()
-        radii = bins.radii[span.start : span.stop]
-        beyond = group_level > 0 and radii[0] < 0
+        beyond = group_level > 0 and bins.radii[span.start] < 0
         if beyond:
             group_light, group_gap = nothing(group_level)
         else:
             group_light, group_gap = _enlarge(light, level - group_level), _enlarge(gap, level - group_level)
-        for (rows, cols), layer in blur(_sort(seen, size, span, group_level), radii, group_level):
-            _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], layer[:3], layer[3:])
+        for i in span:
+            for rows, cols, layer in _blurred(seen, i, bins.radii[i], group_level, kernels, size):
+                _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], layer[:3], layer[3:])
         if beyond:
             _add_behind(light, gap, _enlarge(group_light, group_level), 1 - _enlarge(group_gap, group_level))
         else:
             light, gap, level = group_light, group_gap, group_level
-        if len(hidden.row):
-            hidden_level = max(1, group_level)
-            group_behind = behind.new_zeros(4, *_shrink(size, hidden_level))
-            for (rows, cols), layer in blur(_sort([hidden], size, span, hidden_level), radii, hidden_level):
+        hidden_level = max(1, group_level)
+        group_behind = behind.new_zeros(4, *_shrink(size, hidden_level))
+        for i in span:
+            for rows, cols, layer in _blurred(hidden, i, bins.radii[i], hidden_level, kernels, size):
                 group_behind[:, rows, cols] += layer
-            behind += _enlarge(group_behind, hidden_level)
+        behind += _enlarge(group_behind, hidden_level)
     # Where nothing is known to lie behind, what is seen fills the rest.
     behind += 1e-3 * torch.cat([light, 1 - gap])
     light = light + gap * behind[:3] / behind[3:].clamp(min=1e-6)
     inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
     return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
+
+
+def _blurred(
+    fragments: _Fragments, i: int, radius: float, level: int, kernels: _Kernels, size: tuple[int, int]
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """One bin blurred, unless it is empty: its rows and columns in the tile at `level`, and its planes (4, h, w)."""
+    content = fragments.bin(i, level)
+    if content is None:
+        return
+    planes, top, left = content
+    if abs(radius) >= 0.1:
+        kernel = kernels.get(radius, level)
+        planes = _convolve(planes, kernel)
+        top, left = top - len(kernel) // 2, left - len(kernel) // 2
+    height, width = _shrink(size, level)
+    rows = slice(max(top, 0), min(top + planes.shape[1], height))
+    cols = slice(max(left, 0), min(left + planes.shape[2], width))
+    yield rows, cols, planes[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
 
 
 def _add_behind(light: Tensor, gap: Tensor, color: Tensor, coverage: Tensor) -> None:

@@ -1,0 +1,119 @@
+"""Real ComfyUI servers with the pack linked in, one for every installation found.
+
+COMFYUI_PATH (and COMFYUI_PYTHON) name one; otherwise ~/.cache/magicbokeh/ComfyUI-*/ with a venv/ inside are taken.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).resolve().parents[2]
+
+
+def find_hosts() -> list[tuple[Path, str]]:
+    if "COMFYUI_PATH" in os.environ:
+        return [(Path(os.environ["COMFYUI_PATH"]), os.environ.get("COMFYUI_PYTHON", sys.executable))]
+    found = []
+    for main in sorted(Path.home().glob(".cache/magicbokeh/ComfyUI-*/main.py")):
+        pythons = [main.parent / "venv" / place for place in ("bin/python", "Scripts/python.exe")]
+        found += [(main.parent, str(python)) for python in pythons if python.exists()]
+    return found
+
+
+HOSTS = find_hosts()
+
+
+def pytest_generate_tests(metafunc):
+    if "host" in metafunc.fixturenames:
+        hosts = HOSTS or [pytest.param(None, marks=pytest.mark.skip("no ComfyUI found: set COMFYUI_PATH"))]
+        names = [path.name for path, _ in HOSTS] or ["none"]
+        metafunc.parametrize("host", hosts, ids=names, indirect=True, scope="session")
+
+
+class Host:
+    """A running server."""
+
+    def __init__(self, path: Path, python: str, base: Path):
+        for folder in ("custom_nodes", "models", "input", "output", "temp", "user"):
+            (base / folder).mkdir()
+        for name, source in (("magicbokeh", PACK), ("probe", Path(__file__).parent / "probe_pack")):
+            (base / "custom_nodes" / name).symlink_to(source, target_is_directory=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self.base, self.log_file = base, base / "log.txt"
+        options = ["--cpu", "--port", self.url.rsplit(":", 1)[1], "--base-directory", base, "--disable-auto-launch"]
+        options += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen([python, "main.py", *map(str, options)], cwd=path, stdout=log, stderr=log)
+        for _ in range(240):
+            if self.process.poll() is not None:
+                break
+            try:
+                self.version = self.get("/system_stats")["system"]["comfyui_version"]
+                self.start_log = self.log
+                return
+            except urllib.error.URLError:
+                time.sleep(0.5)
+        self.process.kill()
+        raise RuntimeError(f"ComfyUI did not start:\n{self.log}")
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def get(self, path: str):
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, body: dict):
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+
+    def queue(self, prompt: dict) -> str:
+        return self.post("/prompt", {"prompt": prompt, "prompt_id": str(uuid.uuid4())})["prompt_id"]
+
+    def result(self, prompt_id: str, seconds: float = 240) -> dict:
+        """History entry of a finished prompt."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            history = self.get(f"/history/{prompt_id}")
+            if prompt_id in history:
+                return history[prompt_id]
+            time.sleep(0.05)
+        raise TimeoutError(f"prompt did not finish in {seconds} s:\n{self.log[-2000:]}")
+
+    def run(self, prompt: dict) -> dict:
+        return self.result(self.queue(prompt))
+
+    def error(self, prompt: dict) -> str:
+        """Message of the exception that a prompt ends with."""
+        status = self.run(prompt)["status"]
+        messages = [body["exception_message"] for kind, body in status["messages"] if kind == "execution_error"]
+        assert messages, f"expected an error, got {status}"
+        return messages[0].strip()
+
+    def image(self, entry: dict) -> bytes:
+        query = urllib.parse.urlencode({key: entry[key] for key in ("filename", "subfolder", "type")})
+        with urllib.request.urlopen(f"{self.url}/view?{query}", timeout=60) as answer:
+            return answer.read()
+
+
+@pytest.fixture(scope="session")
+def host(request, tmp_path_factory):
+    server = Host(*request.param, tmp_path_factory.mktemp("comfyui"))
+    yield server
+    server.process.terminate()
+    server.process.wait(30)

@@ -1,0 +1,187 @@
+"""Every node with inputs as they really come, good and bad, and the way a run is stopped."""
+
+import json
+import time
+import urllib.error
+
+import pytest
+
+LOOK = {
+    "highlight_boost": 0,
+    "blades": 0,
+    "rotation": 0,
+    "roundness": 0,
+    "squeeze": 1,
+    "cat_eye": 0,
+    "near_scale": 1,
+    "far_scale": 1,
+}
+FOCUS = {"k": 8, "focus_mode": "point", "focus_x": 0.5, "focus_y": 0.5, "focus": 0.5}
+
+
+def node(kind: str, /, **inputs) -> dict:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def lens(image: str, disparity: str, **changes) -> dict:
+    return {
+        "image": node("TestImage", kind=image),
+        "disparity": node("TestMask", kind=disparity),
+        "lens": node(
+            "MagicBokehLensBlur", image=["image", 0], disparity=["disparity", 0], **{"focus": 0.5, "k": 8, **LOOK, **changes}
+        ),
+        "probe": node("TestProbe", image=["lens", 0]),
+    }
+
+
+def defocus(disparity: str, image: str | None = None, mask: str | None = None, output=0, **changes) -> dict:
+    prompt = {
+        "disparity": node("TestMask", kind=disparity),
+        "defocus": node("MagicBokehDefocusMap", disparity=["disparity", 0], **{**FOCUS, **changes}),
+        "probe": node("TestProbe", **{("mask", "number", "image", "number")[output]: ["defocus", output]}),
+    }
+    if image:
+        prompt["image"] = node("TestImage", kind=image)
+        prompt["defocus"]["inputs"]["image"] = ["image", 0]
+    if mask:
+        prompt["mask"] = node("TestMask", kind=mask)
+        prompt["defocus"]["inputs"]["focus_mask"] = ["mask", 0]
+    return prompt
+
+
+def disparity_from(source: dict, slot=0, convention="disparity (near = white)", normalize="minmax") -> dict:
+    return {
+        "source": source,
+        "from": node(
+            "MagicBokehDisparityFrom", depth=["source", slot], convention=convention, normalize=normalize, depth_ratio=10
+        ),
+        "probe": node("TestProbe", mask=["from", 0]),
+    }
+
+
+def found(host, prompt: dict) -> dict:
+    done = host.run(prompt)
+    assert done["status"]["status_str"] == "success", done["status"]
+    return json.loads(done["outputs"]["probe"]["found"][0])
+
+
+@pytest.mark.parametrize(
+    ("image", "disparity", "shape"),
+    [
+        ("photo", "ramp", [1, 48, 64, 3]),
+        ("batch of 3", "ramp", [3, 48, 64, 3]),
+        ("batch of 3", "batch of 3", [3, 48, 64, 3]),
+        ("photo", "batch of 2", [2, 48, 64, 3]),
+        ("rgba", "ramp", [1, 48, 64, 4]),
+        ("half", "half", [1, 48, 64, 3]),
+        ("odd", "small", [1, 37, 53, 3]),
+        ("photo", "two-dimensional", [1, 48, 64, 3]),
+    ],
+)
+def test_lens_blur_takes(host, image, disparity, shape):
+    result = found(host, lens(image, disparity))
+    assert result["shape"] == shape
+    assert result["dtype"] == "torch.float32" and result["contiguous"]
+    assert result["low"] >= 0 and result["high"] <= 1
+
+
+def test_lens_blur_with_every_option(host):
+    look = {"highlight_boost": 2, "blades": 6, "rotation": 15, "roundness": 0.3, "squeeze": 1.5, "cat_eye": 0.5}
+    plain = found(host, lens("photo", "ramp"))
+    assert found(host, lens("photo", "ramp", **look))["row"] != plain["row"]
+    assert found(host, lens("photo", "ramp", near_scale=0, far_scale=0))["row"] != plain["row"]
+
+
+def test_sweep(host):
+    sweep = {"focus_from": 1, "focus_to": 0, "k_from": 8, "k_to": 4, "frames": 5, "easing": "linear"}
+    prompt = lens("photo", "ramp")
+    prompt["lens"] = node("MagicBokehSweep", image=["image", 0], disparity=["disparity", 0], **sweep, **LOOK)
+    assert found(host, prompt)["shape"] == [5, 48, 64, 3]
+    prompt["image"]["inputs"]["kind"] = "batch of 3"
+    assert found(host, prompt)["shape"] == [3, 48, 64, 3]
+
+
+def test_defocus_map(host):
+    assert found(host, defocus("ramp", output=1))["number"] == pytest.approx(0.5, abs=0.02)
+    assert found(host, defocus("ramp", output=3))["number"] == 8
+    assert found(host, defocus("ramp", mask="left half", focus_mode="mask", output=1))["number"] == pytest.approx(
+        0.25, abs=0.02
+    )
+    assert found(host, defocus("ramp", focus_mode="value", focus=0.7, output=1))["number"] == pytest.approx(0.7)
+    assert found(host, defocus("ramp"))["high"] == pytest.approx(8 / 32 * 0.5, abs=0.01)
+    assert found(host, defocus("small", image="odd"))["shape"] == [1, 37, 53]
+    assert found(host, defocus("ramp", image="batch of 3", output=2))["shape"] == [3, 48, 64, 3]
+    assert found(host, defocus("ramp", output=2))["shape"] == [1, 48, 64, 3]
+    # The empty mask that Load Image gives for a photo without alpha may stay connected.
+    assert found(host, defocus("ramp", mask="empty 64"))["shape"] == [1, 48, 64]
+
+
+def test_focus_mask(host):
+    prompt = defocus("ramp", k=32)
+    prompt["mask"] = node("MagicBokehFocusMask", defocus=["defocus", 0], threshold=0.1, smooth=2, min_area=0.01)
+    prompt["probe"] = node("TestProbe", mask=["mask", 0])
+    row = found(host, prompt)["row"]
+    assert set(row) == {0.0, 1.0}
+    assert sum(row) / len(row) == pytest.approx(0.2, abs=0.05)
+
+
+def test_disparity_from(host):
+    image, mask = node("TestImage", kind="grey depth"), node("TestMask", kind="metres")
+    row = found(host, disparity_from(image))["row"]
+    assert row[0] == 0 and row[-1] == 1
+    row = found(host, disparity_from(mask, convention="depth (near = black)"))["row"]
+    assert row[0] == 1 and row[-1] == 0 and row[32] < 0.2
+    row = found(host, disparity_from(image, convention="inverted depth (near = white)"))["row"]
+    assert row[0] == 0 and row[-1] == 1 and row[32] == pytest.approx((1 / 5.43 - 0.1) / 0.9, abs=0.01)
+    for far_is, slot in (("sky", 0), ("infinite", 1)):
+        row = found(host, disparity_from(node("TestGeometry", far_is=far_is), slot))["row"]
+        assert row[:15] == [0] * 15 and row[-1] == 1 and row[32] == pytest.approx((0.1 + 32 / 63) / 1.1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (lens("photo", "empty 64"), "disparity is constant"),
+        (lens("photo", "with NaN"), "disparity holds NaN"),
+        (lens("with NaN", "ramp"), "image holds NaN"),
+        (lens("photo", "metres"), "disparity goes from 1 to 10"),
+        (lens("one channel", "ramp"), "image has shape"),
+        (lens("batch of 3", "batch of 2"), "disparity"),
+        (lens("photo", "ramp", blades=2), "blades is 2"),
+        (defocus("empty 64"), "disparity is constant"),
+        (defocus("ramp", focus_mode="mask"), "focus_mask is not connected"),
+        (defocus("ramp", mask="empty 64", focus_mode="mask"), "focus mask is empty"),
+        (disparity_from(node("TestImage", kind="photo")), "coloured"),
+        (disparity_from(node("TestGeometry", far_is="missing")), "holds no depth"),
+        (disparity_from(node("TestMask", kind="with NaN")), "NaN"),
+        (disparity_from(node("TestMask", kind="empty 64")), "constant"),
+    ],
+)
+def test_bad_input_is_named(host, prompt, message):
+    error = host.error(prompt)
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("bad", [{"convention": "upside down"}, {"normalize": "maybe"}])
+def test_unknown_choice_is_refused(host, bad):
+    """By ComfyUI itself, or by us where an old one lets it pass."""
+    prompt = disparity_from(node("TestMask", kind="ramp"), **bad)
+    try:
+        error = host.error(prompt)
+    except urllib.error.HTTPError as refused:
+        error = refused.read().decode()
+    assert next(iter(bad.values())) in error
+
+
+def test_interrupt_within_a_second(host):
+    """A frame of 2.5 megapixels in small pieces of noise takes far longer than that."""
+    prompt_id = host.queue(lens("large", "noise", k=64))
+    time.sleep(2)
+    assert host.get("/queue")["queue_running"], "the run was over before it could be stopped"
+    start = time.monotonic()
+    host.post("/interrupt", {})
+    status = host.result(prompt_id)["status"]
+    took = time.monotonic() - start
+    assert "execution_interrupted" in [kind for kind, _ in status["messages"]]
+    assert took < 1.0

@@ -1,0 +1,97 @@
+"""The pack as ComfyUI sees it: it loads quietly, its interface does not change, its workflows are offered and run."""
+
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+HERE = Path(__file__).parent
+PACK = HERE.parents[1]
+WORKFLOWS = sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
+
+
+def prompt(name: str) -> dict:
+    return json.loads((HERE / "workflows" / f"{name}.api.json").read_text())
+
+
+def test_interface_is_as_recorded(host):
+    """Node ids, inputs and their order never change by accident; MAGICBOKEH_RECORD=1 records a wanted change."""
+    found = {name: info for name, info in host.get("/object_info").items() if name.startswith("MagicBokeh")}
+    recorded = HERE / "object_info" / f"{host.version}.json"
+    if "MAGICBOKEH_RECORD" in os.environ:
+        recorded.write_text(json.dumps(found, indent=1) + "\n")
+    if not recorded.exists():
+        pytest.skip(f"no interface recorded for ComfyUI {host.version}")
+    assert found == json.loads(recorded.read_text())
+
+
+def test_every_widget_has_a_tooltip(host):
+    for name, info in host.get("/object_info").items():
+        if name.startswith("MagicBokeh"):
+            assert info["description"], name
+            for inputs in info["input"].values():
+                for key, spec in inputs.items():
+                    assert spec[1].get("tooltip"), f"{name}.{key}"
+
+
+def test_templates_are_offered_with_a_thumbnail(host):
+    assert sorted(host.get("/workflow_templates")["magicbokeh"]) == WORKFLOWS
+    for name in WORKFLOWS:
+        host.get(f"/api/workflow_templates/magicbokeh/{name}.json")
+        with Image.open(PACK / "workflows" / f"{name}.jpg") as thumbnail:
+            assert min(thumbnail.size) >= 256
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_template_equals_its_api_twin(host, name):
+    """Same nodes, links and widget values, read by this host's own order of inputs."""
+    workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
+    known = host.get("/object_info")
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    found = {}
+    for node in workflow["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        info = known[node["type"]]
+        linked = {entry["name"]: sources[entry["link"]] for entry in node["inputs"] if entry["link"] is not None}
+        widgets = [entry["name"] for entry in node["inputs"] if "widget" in entry]
+        order = [key for part in ("required", "optional") for key in info["input_order"].get(part, [])]
+        assert [key for key in order if key in widgets] == widgets
+        inputs = {**dict(zip(widgets, node["widgets_values"], strict=True)), **linked}
+        found[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    assert found == prompt(name)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflow_runs(host, name):
+    done = host.run(prompt(name))
+    assert done["status"]["status_str"] == "success", done["status"]
+    images = [image for output in done["outputs"].values() for image in output["images"]]
+    assert images
+    for image in images:
+        with Image.open(io.BytesIO(host.image(image))) as picture:
+            assert picture.getextrema()[0][0] < picture.getextrema()[0][1]
+
+
+def test_second_run_is_cached(host):
+    host.run(prompt("lens_blur"))
+    status = host.run(prompt("lens_blur"))["status"]
+    cached = next(body["nodes"] for kind, body in status["messages"] if kind == "execution_cached")
+    assert set(cached) == set(prompt("lens_blur"))
+
+
+def test_log_is_quiet(host):
+    """Nothing of ours warns or is slow, neither at the start nor in a run that nothing is cached of."""
+    before = len(host.log)
+    changed = prompt("lens_blur")
+    changed["2"]["inputs"]["focus_x"] = 0.75
+    host.run(changed)
+    lines = (host.start_log + host.log[before:]).splitlines()
+    assert not [line for line in lines if "warn" in line.lower()]
+    assert not [line for line in lines if "magicbokeh" in line.lower() and re.search("error|fail|cannot", line, re.I)]
+    took = next(line for line in lines if "seconds" in line and line.rstrip().endswith("magicbokeh"))
+    assert float(re.search(r"([\d.]+) seconds", took)[1]) <= 0.5

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from magicbokeh_ops import lens
+from magicbokeh_ops.cli import main
+from magicbokeh_ops.defocus import focus_from_mask, focus_from_point
+
+
+@pytest.fixture
+def scene(tmp_path):
+    rng = np.random.default_rng(0)
+    photo, disparity = rng.random((40, 60, 3), dtype=np.float32), np.tile(np.linspace(0.2, 0.7, 60, dtype=np.float32), (40, 1))
+    np.save(tmp_path / "photo.npy", photo)
+    np.save(tmp_path / "disparity.npy", disparity)
+    mask = np.zeros((40, 60), dtype=np.uint8)
+    mask[:, :20] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    planes = torch.from_numpy(photo).permute(2, 0, 1)[None], torch.from_numpy(disparity)[None, None]
+    return tmp_path, *planes
+
+
+def run(folder, *arguments, code=0):
+    defaults = [str(folder / "photo.npy"), "--disparity", str(folder / "disparity.npy"), "-o", str(folder / "out.npy")]
+    result = CliRunner().invoke(main, ["lens", *defaults, *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_npy_output_is_what_the_library_gives(scene):
+    folder, photo, disparity = scene
+    run(folder, "--focus", 0.4, "--k", 6, "--normalize", "none")
+    out = np.load(folder / "out.npy")
+    assert out.shape == (40, 60, 3) and out.dtype == np.float32
+    assert np.array_equal(out, lens.render(photo, disparity, 0.4, 6)[0].permute(1, 2, 0).numpy())
+
+
+def test_focus_by_point_and_mask(scene):
+    folder, photo, disparity = scene
+    stretched = (disparity - 0.2) / 0.5
+    mask = torch.zeros(1, 1, 40, 60)
+    mask[..., :20] = 1
+    for options, focus in (
+        (("--focus-point", "0.9,0.5"), focus_from_point(stretched, 0.9, 0.5)),
+        (("--focus-mask", folder / "mask.png"), focus_from_mask(stretched, mask)),
+    ):
+        result = run(folder, *options, "--normalize", "minmax")
+        assert f"focus {focus:.4f}" in result.output
+
+
+def test_every_option_reaches_the_lens(scene):
+    folder = scene[0]
+    run(folder, "--focus", 0.1, "--k", 12)
+    plain = np.load(folder / "out.npy")
+    for option in (
+        ("--blades", 5),
+        ("--squeeze", 2),
+        ("--cat-eye", 1),
+        ("--highlight-boost", 2),
+        ("--near-scale", 0.5),
+        ("--blades", 5, "--rotation", 30),
+        ("--blades", 3, "--roundness", 0.5),
+    ):
+        run(folder, "--focus", 0.1, "--k", 12, *option)
+        assert np.abs(np.load(folder / "out.npy") - plain).max() > 1e-3, option
+    run(folder, "--focus", 1, "--k", 12, "--far-scale", 0)
+    assert np.abs(np.load(folder / "out.npy") - np.load(folder / "photo.npy")).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "Say where the focus lies"),
+        (("--focus", 0.5, "--focus-point", "0.5,0.5"), 2, "Say where the focus lies"),
+        (("--focus-point", "middle"), 2, "two numbers"),
+        (("--focus", 0.5, "--device", "toaster"), 2, "toaster"),
+        (("--focus-point", "2,0.5"), 1, "focus point"),
+        (("--focus", 0.5, "--blades", 1), 1, "blades is 1"),
+        (("--focus", 0.5, "-o", "out.xyz"), 1, "no known picture format"),
+        (("--focus", 0.5, "-o", "nowhere/out.png"), 1, "nowhere"),
+    ],
+)
+def test_errors_are_one_line(scene, arguments, code, message):
+    result = run(scene[0], *arguments, code=code)
+    last = result.output.strip().splitlines()[-1]
+    assert last.startswith("Error: ") and message in last
+
+
+def test_constant_disparity_is_an_error_only_where_it_must_be_stretched(scene):
+    folder = scene[0]
+    np.save(folder / "disparity.npy", np.full((40, 60), 0.5, dtype=np.float32))
+    assert "constant" in run(folder, "--focus", 0.5, code=1).output
+    run(folder, "--focus", 0.5, "--normalize", "none")
+    assert np.abs(np.load(folder / "out.npy") - np.load(folder / "photo.npy")).max() < 1 / 255
+
+
+def test_demo(tmp_path):
+    result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path / "demo")])
+    assert result.exit_code == 0, result.output
+    assert str(tmp_path / "demo" / "sheet.jpg") in result.output
+    pictures = {path.name: Image.open(path).size for path in (tmp_path / "demo").iterdir()}
+    assert pictures.pop("sheet.jpg") == (3 * 520, 2 * 520)
+    assert len(pictures) == 6 and set(pictures.values()) == {(512, 512)}
