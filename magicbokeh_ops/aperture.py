@@ -44,9 +44,9 @@ class Aperture:
         Points lie on Vogel's sunflower spiral, the least noisy set for blur discs of those that were tried.
         field: place in the picture, (0, 0) in the centre and of length 1 in the corners, where `cat_eye` cuts.
         """
+        half = math.pi / self.blades if self.blades else 0.0
         area = 1.0
         if self.blades:
-            half = math.pi / self.blades
             area = (1 - self.roundness) * math.sin(half) * math.cos(half) / half + self.roundness
         i = torch.arange(round(n / area), dtype=torch.float64)
         radius = torch.sqrt((i + 0.5) / len(i))

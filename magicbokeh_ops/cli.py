@@ -56,13 +56,13 @@ def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
 
 
 def find_focus(disparity: Tensor, value: float | None, at: tuple[float, float] | None, mask: Path | None) -> float:
-    if (value is not None) + (at is not None) + (mask is not None) != 1:
-        raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
-    if mask is not None:
-        return defocus.focus_from_mask(disparity, files.read_map(mask))
-    if at is not None:
+    if value is not None and at is None and mask is None:
+        return value
+    if at is not None and value is None and mask is None:
         return defocus.focus_from_point(disparity, *at)
-    return value
+    if mask is not None and value is None and at is None:
+        return defocus.focus_from_mask(disparity, files.read_map(mask))
+    raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
 
 
 def compute_device(name: str | None) -> torch.device:

@@ -6,6 +6,7 @@ for a whole batch, so that the frames of a video do not flicker.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -158,16 +159,16 @@ def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | 
     focus and k: one value, or one per frame. Raises ValueError for a negative k.
     """
     check_map(disparity, "disparity")
-    focus = torch.as_tensor(focus, dtype=torch.float32, device=disparity.device).reshape(-1, 1, 1, 1)
-    k = torch.as_tensor(k, dtype=torch.float32, device=disparity.device).reshape(-1, 1, 1, 1)
-    for name, values in (("focus", focus), ("k", k)):
-        if len(values) not in (1, len(disparity)):
-            raise ValueError(f"{name} has {len(values)} values for {len(disparity)} frames; give one, or one per frame.")
-        if not torch.isfinite(values).all():
+    values = {}
+    for name, given in (("focus", focus), ("k", k)):
+        values[name] = torch.as_tensor(given, dtype=torch.float32, device=disparity.device).reshape(-1, 1, 1, 1)
+        if len(values[name]) not in (1, len(disparity)):
+            raise ValueError(f"{name} has {len(values[name])} values for {len(disparity)} frames; give one, or one per frame.")
+        if not torch.isfinite(values[name]).all():
             raise ValueError(f"{name} is NaN or infinite.")
-    if (k < 0).any():
-        raise ValueError(f"k is {float(k.min()):g}; a blur radius is 0 or more pixels.")
-    return k * (disparity.float() - focus)
+    if values["k"].min() < 0:
+        raise ValueError(f"k is {float(values['k'].min()):g}; a blur radius is 0 or more pixels.")
+    return values["k"] * (disparity.float() - values["focus"])
 
 
 def defocus_map(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:
@@ -205,8 +206,9 @@ def _drop_small(mask: Tensor, min_area: float) -> Tensor:
 
     kept = torch.empty_like(mask)
     for i, frame in enumerate(mask):
-        labels, _ = ndimage.label(frame[0].cpu().numpy())
-        labels = torch.from_numpy(labels).long()
+        islands = np.empty(frame.shape[1:], dtype=np.int32)
+        ndimage.label(frame[0].cpu().numpy(), output=islands)
+        labels = torch.from_numpy(islands).long()
         large = torch.bincount(labels.flatten()) >= min_area * labels.numel()
         large[0] = False
         kept[i, 0] = large[labels].to(mask)

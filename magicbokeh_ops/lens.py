@@ -267,14 +267,12 @@ def _push_pull(values: Tensor, weight: Tensor) -> Tensor:
     levels = [_halve(torch.cat([values * weight, weight])[None])]
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(_halve(levels[-1]))
-    filled = None
-    for level in reversed(levels):
+    filled = levels[-1][:, :-1] / levels[-1][:, -1:].clamp(min=1e-6)
+    for level in reversed(levels[:-1]):
         mean = level[:, :-1] / level[:, -1:].clamp(min=1e-6)
-        if filled is not None:
-            filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., : mean.shape[-2], : mean.shape[-1]]
-            trust = (2 * level[:, -1:]).clamp(max=1)
-            mean = mean * trust + filled * (1 - trust)
-        filled = mean
+        trust = (2 * level[:, -1:]).clamp(max=1)
+        filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., : mean.shape[-2], : mean.shape[-1]]
+        filled = mean * trust + filled * (1 - trust)
     return filled[0]
 
 
@@ -316,28 +314,26 @@ class _Fragments:
     def __init__(self, surfaces: list[tuple[Tensor, Tensor, Tensor]], bins: _Bins):
         """surfaces: (colour, radius, weight), each (C, H, W)."""
         width = surfaces[0][2].shape[-1]
-        planes, radius, pixels = [], [], []
-        for color, radii, weight in surfaces:
-            there = weight.flatten().nonzero()[:, 0]
-            weight = weight.flatten(1)[:, there]
-            planes.append(torch.cat([color.flatten(1)[:, there] * weight, weight]))
-            radius.append(radii.flatten()[there])
-            pixels.append(there)
-        radius, pixels = torch.cat(radius), torch.cat(pixels)
+        parts = []
+        for color, radius, weight in surfaces:
+            pixels = weight.flatten().nonzero()[:, 0]
+            weight = weight.flatten(1)[:, pixels]
+            parts.append((torch.cat([color.flatten(1)[:, pixels] * weight, weight]), radius.flatten()[pixels], pixels))
+        planes, radius, pixels = (torch.cat(part, -1) for part in zip(*parts))
         centers = torch.tensor([*bins.radii, bins.radii[-1] - 1], device=radius.device)
         nearer = (torch.bucketize(-radius, -centers, right=True) - 1).clamp(0, len(bins.radii) - 1)
-        order = nearer.argsort()
+        order = nearer.argsort(stable=True)
         radius, nearer, pixels = radius[order], nearer[order], pixels[order]
-        self.planes = torch.cat(planes, 1)[:, order]
+        self.planes = planes[:, order]
         self.share = ((centers[nearer] - radius) / (centers[nearer] - centers[nearer + 1])).clamp(0, 1)
         self.row, self.col = pixels // width, pixels % width
         self.start = [0, 0, *torch.bincount(nearer, minlength=len(bins.radii)).cumsum(0).tolist()]
 
     def bin(self, i: int, level: int) -> tuple[Tensor, int, int] | None:
         """Premultiplied colour and weight (4, h, w) of a bin averaged to `level`, cut to what it fills, and its corner."""
-        farther, own = slice(*self.start[i : i + 2]), slice(*self.start[i + 1 : i + 3])
-        both = slice(farther.start, own.stop)
-        weight = torch.cat([self.share[farther], 1 - self.share[own]])
+        shared, own = slice(*self.start[i : i + 2]), slice(*self.start[i + 1 : i + 3])
+        both = slice(shared.start, own.stop)
+        weight = torch.cat([self.share[shared], 1 - self.share[own]])
         if not weight.any():
             return None
         row, col = self.row[both] >> level, self.col[both] >> level
@@ -418,7 +414,7 @@ class _Tile:
     field: tuple[float, float]
 
 
-def _tiles(size: tuple[int, int], largest_radius: float, aperture: Aperture) -> list[_Tile]:
+def _tiles(size: Sequence[int], largest_radius: float, aperture: Aperture) -> list[_Tile]:
     """Tiles whose weights sum to 1 everywhere.
 
     A tile is computed with a margin of the largest radius, mirrored at the border of the picture, on a grid that low
@@ -429,28 +425,37 @@ def _tiles(size: tuple[int, int], largest_radius: float, aperture: Aperture) -> 
     margin = _round_up(math.ceil(largest_radius) + 2 * step, step)
     if aperture.cat_eye:
         cell = _round_up(math.ceil(max(size) / CAT_EYE_CELLS), step)
-        axes = [_fading_spans(length, cell) for length in size]
+        rows, cols = (_fading_spans(length, cell) for length in size)
     else:
-        most = max(TILE, 4 * margin) - 2 * margin
-        cores = [_round_up(math.ceil(length / math.ceil(length / most)), step) for length in size]
-        axes = [
-            [(start, min(start + core, length), None) for start in range(0, length, core)] for core, length in zip(cores, size)
-        ]
+        rows, cols = (_plain_spans(length, max(TILE, 4 * margin) - 2 * margin, step) for length in size)
     half_diagonal = math.hypot(*size) / 2
-    tiles = []
-    for top, bottom, weight_y in axes[0]:
-        for left, right, weight_x in axes[1]:
-            spans = (top, bottom), (left, right)
-            mirrored = [
-                _mirror(torch.arange(a - margin, a - margin + _fft_size(b - a + 2 * margin, step)), length)
-                for (a, b), length in zip(spans, size)
-            ]
-            weight, field = torch.ones(()), (0.0, 0.0)
-            if aperture.cat_eye:
-                weight = weight_y[:, None] * weight_x
-                field = tuple(((a + b) / 2 - n / 2) / half_diagonal for (a, b), n in zip(spans[::-1], size[::-1]))
-            tiles.append(_Tile(slice(top, bottom), slice(left, right), *mirrored, margin, weight, field))
-    return tiles
+
+    def source(start: int, end: int, length: int) -> Tensor:
+        padded = _fft_size(end - start + 2 * margin, step)
+        return _mirror(torch.arange(start - margin, start - margin + padded), length)
+
+    return [
+        _Tile(
+            rows=slice(top, bottom),
+            cols=slice(left, right),
+            from_rows=source(top, bottom, size[0]),
+            from_cols=source(left, right, size[1]),
+            margin=margin,
+            weight=weight_y[:, None] * weight_x,
+            field=((left + right - size[1]) / 2 / half_diagonal, (top + bottom - size[0]) / 2 / half_diagonal)
+            if aperture.cat_eye
+            else (0.0, 0.0),
+        )
+        for top, bottom, weight_y in rows
+        for left, right, weight_x in cols
+    ]
+
+
+def _plain_spans(length: int, longest: int, step: int) -> list[tuple[int, int, Tensor]]:
+    """Spans of nearly equal length that do not overlap, with weights of 1."""
+    span = _round_up(math.ceil(length / math.ceil(length / longest)), step)
+    ends = [(start, min(start + span, length)) for start in range(0, length, span)]
+    return [(start, end, torch.ones(end - start)) for start, end in ends]
 
 
 def _fading_spans(length: int, cell: int) -> list[tuple[int, int, Tensor]]:
@@ -541,7 +546,7 @@ def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, rep
 
 
 def _blurred(
-    fragments: _Fragments, i: int, radius: float, level: int, kernels: _Kernels, size: tuple[int, int]
+    fragments: _Fragments, i: int, radius: float, level: int, kernels: _Kernels, size: Sequence[int]
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """One bin blurred, unless it is empty: its rows and columns in the tile at `level`, and its planes (4, h, w)."""
     content = fragments.bin(i, level)
@@ -569,7 +574,7 @@ def _add_behind(light: Tensor, gap: Tensor, color: Tensor, coverage: Tensor) -> 
     gap -= share
 
 
-def _shrink(size: tuple[int, int], level: int) -> tuple[int, int]:
+def _shrink(size: Sequence[int], level: int) -> tuple[int, int]:
     return size[0] >> level, size[1] >> level
 
 

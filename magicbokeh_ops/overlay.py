@@ -35,7 +35,7 @@ def _drawing(width: int, height: int, focus: float, k: float, point: tuple[float
     draw = ImageDraw.Draw(canvas)
     unit = max(10, min(width, height) // 28)
     font = ImageFont.load_default(size=unit)
-    x, y = unit, height - 2 * unit
+    x, y = float(unit), height - 2 * unit
     entries = [("in focus", IN_FOCUS), ("in front", IN_FRONT), ("behind", BEHIND), (f"focus {focus:.3f}, K {k:g}", None)]
     length = sum(draw.textlength(text, font) + unit * (1 if color is None else 2.5) for text, color in entries)
     draw.rectangle((x - unit // 2, y - unit // 2, x + length, y + 1.5 * unit), fill=(0, 0, 0, 170))

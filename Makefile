@@ -1,0 +1,40 @@
+PYTHON ?= python3
+# The version that the tests run on; any recent one works. Use TORCH=... for a CPU or another CUDA build.
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: test demo comfy clean
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -c tests/pytest.ini tests
+
+demo: $(VENV)/installed
+	$(BIN)/magicbokeh demo --output demo_output
+
+# A real ComfyUI with this folder linked in: the one at COMFYUI_PATH (run by COMFYUI_PYTHON), or one that comfy-cli installs.
+# COMFY_ARGS goes to ComfyUI, for example COMFY_ARGS=--cpu.
+COMFYUI_PYTHON ?= python3
+comfy:
+ifdef COMFYUI_PATH
+	ln -sfn "$(CURDIR)" "$(COMFYUI_PATH)/custom_nodes/magicbokeh"
+	cd "$(COMFYUI_PATH)" && "$(COMFYUI_PYTHON)" main.py $(COMFY_ARGS)
+else
+	test -d .comfy/venv || $(PYTHON) -m venv .comfy/venv
+	.comfy/venv/bin/pip install --quiet comfy-cli
+	test -d .comfy/ComfyUI || .comfy/venv/bin/comfy --skip-prompt --workspace .comfy/ComfyUI install --fast-deps
+	ln -sfn "$(CURDIR)" .comfy/ComfyUI/custom_nodes/magicbokeh
+	.comfy/venv/bin/comfy --skip-prompt --workspace .comfy/ComfyUI launch -- $(COMFY_ARGS)
+endif
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo_output

@@ -1,0 +1,73 @@
+"""Time and memory of the lens renderer: growth from K 8 to K 64 at 1024 x 768, and a photo of 12 megapixels.
+
+    python -m benchmarks.lens_speed [--device cuda] [--quick]
+
+--quick leaves out the 12 megapixels. Times are the best of three; memory is the process's peak (CPU) or the
+allocator's (CUDA). Timings on shared machines are noisy: the ratio is what counts.
+"""
+
+import argparse
+import resource
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+from magicbokeh_ops.color import linear_to_srgb
+from magicbokeh_ops.lens import memory_needed, render
+from magicbokeh_ops.synthesis.raytrace import flatten
+from magicbokeh_ops.synthesis.scenes import three_layers
+
+
+def seconds(image, disparity, k, repeats):
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        render(image, disparity, 0.5, k).cpu()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def peak_memory(device):
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    # Kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    light, near = flatten(three_layers(512, 0, seed=1))
+    photo, disparity = linear_to_srgb(light)[None].clamp(max=1), near[None]
+
+    def scene(height, width):
+        size = (max(height, width),) * 2
+        scaled = F.interpolate(photo, size, mode="bicubic").clamp(0, 1), F.interpolate(disparity, size, mode="nearest")
+        return [x[..., :height, :width].to(args.device) for x in scaled]
+
+    ramp = torch.linspace(0, 1, 1024, device=args.device).expand(1, 1, 768, 1024)
+    image, layers = scene(768, 1024)
+    render(image, layers, 0.5, 16)
+    print(f"{torch.get_num_threads()} threads, {args.device}\n\n| 1024 x 768, s | K 8 | K 16 | K 32 | K 64 | K 64 / K 8 |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, near in (("three layers", layers), ("ramp", ramp), ("noise", torch.rand_like(layers))):
+        times = [seconds(image, near, k, 3) for k in (8, 16, 32, 64)]
+        print(f"| {name} |", " | ".join(f"{t:.2f}" for t in times), f"| {times[-1] / times[0]:.2f} |")
+    if args.quick:
+        return
+    image, layers = scene(3000, 4000)
+    before = peak_memory(args.device)
+    print("\n| 4000 x 3000 | K 32 | K 128 |\n| --- | --- | --- |")
+    print("| s |", " | ".join(f"{seconds(image, layers, k, 1):.1f}" for k in (32, 128)), "|")
+    peak, gib = peak_memory(args.device), 2**30
+    print(
+        f"\npeak memory {peak / gib:.2f} GiB, {before / gib:.2f} GiB of it before; bound {memory_needed((3000, 4000)) / gib:.2f} GiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
