@@ -28,6 +28,7 @@ EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two 
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
 FULL_RESOLUTION = 16.0  # radius up to which a bin is blurred at full resolution; every doubling halves it once more
 GROWTH = 0.2  # of radius from bin to bin, once that is more than a pixel
+SEAM = 0.1  # widest gap, as a share of a pixel, that counts as a seam between bins
 NOTHING = 0.05  # share of a pixel below which it is all of the other surface
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
 CAT_EYE_CELLS = 8  # along the longer side; the aperture's shape is interpolated between their centres
@@ -145,11 +146,15 @@ def _split_edges(
     height, width = radius.shape[-2:]
     near_color, far_color = light.clone(), light.clone()
     near_weight = torch.ones_like(radius)
-    near_radius, far_radius = radius.clone(), radius.clone()
     size = 2 * edge_reach + 1
     nearest = F.max_pool2d(radius[None], size, 1, edge_reach)[0]
     farthest = -F.max_pool2d(-radius[None], size, 1, edge_reach)[0]
-    edges = ((nearest - farthest) >= EDGE).flatten().nonzero()[:, 0]
+    edge = (nearest - farthest) >= EDGE
+    # Steps of 8-bit disparity within a surface would show as contour lines.
+    mean = F.avg_pool2d(radius[None], size, 1, edge_reach, count_include_pad=False)[0]
+    radius = torch.where(edge, radius, mean)
+    near_radius, far_radius = radius.clone(), radius.clone()
+    edges = edge.flatten().nonzero()[:, 0]
     threshold = ((nearest + farthest) / 2).flatten()
 
     size = 2 * window_reach + 1
@@ -538,8 +543,9 @@ def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, rep
             for rows, cols, layer in _blurred(hidden, i, bins.radii[i], hidden_level, kernels, size):
                 group_behind[:, rows, cols] += layer
         behind += _enlarge(group_behind, hidden_level)
-    # Where nothing is known to lie behind, what is seen fills the rest.
-    behind += 1e-3 * torch.cat([light, 1 - gap])
+    # A narrow gap is a seam between bins of one surface: what is seen closes it, as it does where nothing lies behind.
+    seam = (1 - gap / SEAM).clamp(min=1e-3)
+    behind = behind * (1 - seam) + torch.cat([light, 1 - gap]) * seam
     light = light + gap * behind[:3] / behind[3:].clamp(min=1e-6)
     inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
     return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]

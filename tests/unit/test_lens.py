@@ -155,6 +155,16 @@ def test_no_colour_bleeds_from_the_sharp_subject():
     assert change.max() < 0.06 and (change > 0.01).sum() <= 4  # at most the corners
 
 
+def test_steps_of_8_bit_disparity_leave_no_contours():
+    """A dark slope in focus before a bright sky: whatever shines through between two steps is seen at once."""
+    image = 0.1 + 0.1 * noise(1, 3, 96, 160)
+    image[..., :20, :] = 0.95
+    slope = torch.linspace(0.75, 0.9, 160).expand(1, 1, 96, 160).clone()
+    slope[..., :20, :] = 0.1
+    exact, stepped = (lens.render(image, d, 0.82, 40) for d in (slope, (slope * 255).round() / 255))
+    assert (exact - stepped)[..., 22:, :].abs().max() < 0.02
+
+
 def test_blurred_foreground_is_soft_over_a_sharp_background():
     image = torch.zeros(1, 3, 96, 96)
     image[:, 1] = 0.6
