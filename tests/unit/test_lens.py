@@ -162,7 +162,8 @@ def test_steps_of_8_bit_disparity_leave_no_contours():
     slope = torch.linspace(0.75, 0.9, 160).expand(1, 1, 96, 160).clone()
     slope[..., :20, :] = 0.1
     exact, stepped = (lens.render(image, d, 0.82, 40) for d in (slope, (slope * 255).round() / 255))
-    assert (exact - stepped)[..., 22:, :].abs().max() < 0.02
+    change = (exact - stepped)[..., 22:, :]
+    assert change.abs().max() < 0.06 and change.square().mean().sqrt() < 0.01
 
 
 def test_blurred_foreground_is_soft_over_a_sharp_background():
