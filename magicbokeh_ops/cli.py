@@ -142,4 +142,4 @@ def demo_command(output):
     rows = [torch.cat([F.pad(p, (4, 4, 4, 4), value=1) for p in list(pictures.values())[i : i + 3]], -1) for i in (0, 3)]
     sheet = output / "sheet.jpg"
     files.write_photo(sheet, torch.cat(rows, -2))
-    click.echo(f"Wrote {', '.join(pictures)} and {sheet.resolve()} ({', '.join(pictures)}, row by row).")
+    click.echo(f"{len(pictures)} pictures, and all of them side by side in {sheet.resolve()}: {', '.join(pictures)}.")
