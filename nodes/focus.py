@@ -21,13 +21,9 @@ class DefocusMap(io.ComfyNode):
                 io.Mask.Input(
                     "disparity", tooltip="1 = nearest. From Disparity From Depth, or any depth node that gives disparity."
                 ),
-                io.Float.Input(
+                host.blur_radius(
                     "k",
-                    default=24.0,
-                    min=0.0,
-                    max=512.0,
-                    step=0.5,
-                    tooltip="Aperture: blur radius in pixels between the nearest and the farthest point. 0 = everything sharp. "
+                    "Aperture: blur radius in pixels between the nearest and the farthest point. 0 = everything sharp. "
                     "Larger photos need more for the same look. The MagicBokeh model is trained up to 32.",
                 ),
                 io.Combo.Input(
@@ -36,33 +32,9 @@ class DefocusMap(io.ComfyNode):
                     default="point",
                     tooltip="point: what lies under focus_x, focus_y. mask: the median depth under focus_mask. value: focus itself.",
                 ),
-                io.Float.Input(
-                    "focus_x",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="Focus point from the left (0) to the right edge (1), for focus_mode point.",
-                ),
-                io.Float.Input(
-                    "focus_y",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="Focus point from the top (0) to the bottom edge (1), for focus_mode point.",
-                ),
-                io.Float.Input(
-                    "focus",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="Disparity in focus, 0 = farthest, 1 = nearest, for focus_mode value.",
-                ),
+                host.fraction("focus_x", 0.5, "Focus point from the left (0) to the right edge (1), for focus_mode point."),
+                host.fraction("focus_y", 0.5, "Focus point from the top (0) to the bottom edge (1), for focus_mode point."),
+                host.fraction("focus", 0.5, "Disparity in focus, 0 = farthest, 1 = nearest, for focus_mode value."),
                 io.Image.Input("image", optional=True, tooltip="The photo, for the overlay. The maps then get its size."),
                 io.Mask.Input(
                     "focus_mask",
@@ -113,14 +85,10 @@ class FocusMask(io.ComfyNode):
             search_aliases=["in focus mask", "sharp region", "depth of field mask", "bokeh"],
             inputs=[
                 io.Mask.Input("defocus", tooltip="From Defocus Map."),
-                io.Float.Input(
+                host.fraction(
                     "threshold",
-                    default=ops.FOCUS_THRESHOLD,
-                    min=0.0,
-                    max=1.0,
-                    step=0.005,
-                    round=0.0001,
-                    tooltip="Largest defocus that still counts as sharp. 0.1 (3.2 pixels of blur) is what MagicBokeh was trained with.",
+                    ops.FOCUS_THRESHOLD,
+                    "Largest defocus that still counts as sharp. 0.1 (3.2 pixels of blur) is what MagicBokeh was trained with.",
                 ),
                 io.Int.Input(
                     "smooth",
@@ -129,16 +97,11 @@ class FocusMask(io.ComfyNode):
                     max=64,
                     tooltip="Closes cracks and removes hairlines up to about this many pixels wide. 0 = off.",
                 ),
-                host.build(
-                    io.Float.Input,
+                host.fraction(
                     "min_area",
-                    default=0.0,
-                    min=0.0,
-                    max=0.5,
-                    step=0.001,
-                    round=0.0001,
+                    0.0,
+                    "Drops islands and fills holes smaller than this share of the picture. 0 = off.",
                     advanced=True,
-                    tooltip="Drops islands and fills holes smaller than this share of the picture. 0 = off.",
                 ),
             ],
             outputs=[io.Mask.Output(display_name="focus_mask")],

@@ -23,6 +23,17 @@ def schema(**kwargs) -> io.Schema:
     return build(io.Schema, category="image/bokeh", **kwargs)
 
 
+def fraction(name: str, default: float, tooltip: str, **more):
+    """A FLOAT widget for 0..1."""
+    limits = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.0001}
+    return build(io.Float.Input, name, default=default, tooltip=tooltip, **limits, **more)
+
+
+def blur_radius(name: str, tooltip: str):
+    """A FLOAT widget for K, in pixels."""
+    return io.Float.Input(name, default=24.0, min=0.0, max=512.0, step=0.5, tooltip=tooltip)
+
+
 def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
     """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W) float32, and the alpha channel (B, H, W, 1) if there is one."""
     if image.ndim != 4 or image.shape[-1] not in (3, 4):

@@ -13,11 +13,6 @@ from . import host
 def look_inputs() -> list:
     """Widgets for the look of the lens, the same on every node that renders."""
 
-    def percent(name: str, tooltip: str):
-        return host.build(
-            io.Float.Input, name, default=0.0, min=0.0, max=1.0, step=0.01, round=0.001, advanced=True, tooltip=tooltip
-        )
-
     def factor(name: str, tooltip: str):
         return host.build(
             io.Float.Input, name, default=1.0, min=0.0, max=4.0, step=0.05, round=0.001, advanced=True, tooltip=tooltip
@@ -51,7 +46,7 @@ def look_inputs() -> list:
             advanced=True,
             tooltip="Turns the polygon counter-clockwise, in degrees.",
         ),
-        percent("roundness", "Bends the blades: 0 = straight edges, 1 = a circle."),
+        host.fraction("roundness", 0.0, "Bends the blades: 0 = straight edges, 1 = a circle.", advanced=True),
         host.build(
             io.Float.Input,
             "squeeze",
@@ -63,7 +58,12 @@ def look_inputs() -> list:
             advanced=True,
             tooltip="Anamorphic lens: discs become this much narrower than high. 1 = spherical, 1.33 to 2 = cinema.",
         ),
-        percent("cat_eye", "Discs towards the corners are cut to lemons, as in fast lenses. Takes several times as long."),
+        host.fraction(
+            "cat_eye",
+            0.0,
+            "Discs towards the corners are cut to lemons, as in fast lenses. Takes several times as long.",
+            advanced=True,
+        ),
         factor("near_scale", "Factor on the blur in front of the focus. 0 keeps the foreground sharp."),
         factor("far_scale", "Factor on the blur behind the focus. 0 keeps the background sharp."),
     ]
@@ -110,22 +110,14 @@ class LensBlur(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="A photo that is sharp everywhere."),
                 io.Mask.Input("disparity", tooltip="1 = nearest. Any size; it is scaled to the image."),
-                io.Float.Input(
+                host.fraction(
                     "focus",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="Disparity in focus, 0 = farthest, 1 = nearest. Connect the focus of Defocus Map to set it by a point.",
+                    0.5,
+                    "Disparity in focus, 0 = farthest, 1 = nearest. Connect the focus of Defocus Map to set it by a point.",
                 ),
-                io.Float.Input(
+                host.blur_radius(
                     "k",
-                    default=24.0,
-                    min=0.0,
-                    max=512.0,
-                    step=0.5,
-                    tooltip="Aperture: blur radius in pixels between the nearest and the farthest point. Larger photos need more.",
+                    "Aperture: blur radius in pixels between the nearest and the farthest point. Larger photos need more.",
                 ),
                 *look_inputs(),
             ],
@@ -143,11 +135,6 @@ class LensBlur(io.ComfyNode):
 class Sweep(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        def end(name: str, default: float, largest: float, tooltip: str):
-            return io.Float.Input(
-                name, default=default, min=0.0, max=largest, step=0.001 if largest == 1 else 0.5, round=0.0001, tooltip=tooltip
-            )
-
         return host.schema(
             node_id="MagicBokehSweep",
             display_name="Focus and Aperture Sweep",
@@ -156,10 +143,10 @@ class Sweep(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="One photo, or the frames of a video."),
                 io.Mask.Input("disparity", tooltip="1 = nearest; one for all frames, or one each."),
-                end("focus_from", 0.9, 1.0, "Disparity in focus in the first frame."),
-                end("focus_to", 0.1, 1.0, "Disparity in focus in the last frame."),
-                end("k_from", 24.0, 512.0, "Blur radius in pixels in the first frame."),
-                end("k_to", 24.0, 512.0, "Blur radius in pixels in the last frame."),
+                host.fraction("focus_from", 0.9, "Disparity in focus in the first frame."),
+                host.fraction("focus_to", 0.1, "Disparity in focus in the last frame."),
+                host.blur_radius("k_from", "Blur radius in pixels in the first frame."),
+                host.blur_radius("k_to", "Blur radius in pixels in the last frame."),
                 io.Int.Input(
                     "frames",
                     default=24,
