@@ -65,7 +65,7 @@ def main():
     print("| s |", " | ".join(f"{seconds(image, layers, k, 1):.1f}" for k in (32, 128)), "|")
     peak, gib = peak_memory(args.device), 2**30
     print(
-        f"\npeak memory {peak / gib:.2f} GiB, {before / gib:.2f} GiB of it before; bound {memory_needed((3000, 4000)) / gib:.2f} GiB"
+        f"\npeak memory {peak / gib:.2f} GiB, {before / gib:.2f} GiB of it before; bound {memory_needed((3000, 4000), 64) / gib:.2f} GiB"
     )
 
 

@@ -33,7 +33,9 @@ class Aperture:
             raise ValueError(f"blades is {self.blades}; use 0 for a round aperture, or 3 and more.")
         if not 0 <= self.roundness <= 1:
             raise ValueError(f"roundness is {self.roundness}; it goes from 0 (straight blades) to 1 (a circle).")
-        if self.squeeze < 1:
+        if not math.isfinite(self.rotation):
+            raise ValueError(f"rotation is {self.rotation}; it is a number of degrees.")
+        if not 1 <= self.squeeze < math.inf:
             raise ValueError(f"squeeze is {self.squeeze}; it starts at 1 (spherical lens), 2 is a common anamorphic lens.")
         if not 0 <= self.cat_eye <= 1:
             raise ValueError(f"cat_eye is {self.cat_eye}; it goes from 0 (none) to 1 (strong).")

@@ -76,12 +76,25 @@ def compute_device(name: str | None) -> torch.device:
 
 @main.command("lens")
 @click.argument("photo", type=EXISTING)
-@click.option("--disparity", "-d", type=EXISTING, required=True, help="Map, 1 or white = nearest: picture, EXR, TIFF or .npy.")
+@click.option(
+    "--disparity",
+    "-d",
+    type=EXISTING,
+    required=True,
+    help="Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy.",
+)
 @click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus.")
 @click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top.")
 @click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask.")
 @click.option(
     "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
+)
+@click.option(
+    "--convention",
+    type=click.Choice(list(defocus.CONVENTIONS.values())),
+    default="disparity",
+    show_default=True,
+    help="What the map's values mean.",
 )
 @click.option("--normalize", type=click.Choice(["none", "minmax", "percentile"]), default="percentile", show_default=True)
 @click.option("--blades", type=int, default=0, help="Blades of the iris; 0 = round.")
@@ -95,13 +108,14 @@ def compute_device(name: str | None) -> torch.device:
 @click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
 @click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
 def lens_command(
-    photo, disparity, focus, focus_point, focus_mask, k, normalize, blades, rotation, roundness, squeeze, cat_eye,
+    photo, disparity, focus, focus_point, focus_mask, k, convention, normalize, blades, rotation, roundness, squeeze, cat_eye,
     highlight_boost, near_scale, far_scale, device, output,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone."""
     device = compute_device(device)
+    files.check_output(output)
     rgb, alpha = files.read_photo(photo)
-    near = defocus.normalize(files.read_map(disparity), normalize)
+    near = defocus.normalize(defocus.to_disparity(files.read_map(disparity), convention), normalize)
     focus = find_focus(near, focus, focus_point, focus_mask)
     result = lens.render(
         rgb.to(device),

@@ -17,8 +17,8 @@ FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 
 
 def check_image(image: Tensor) -> None:
     """Raise ValueError unless `image` is a finite (B, 3, H, W) picture."""
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(f"image has shape {tuple(image.shape)}; it must be (batch, 3, height, width).")
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(f"image is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width).")
     if not torch.isfinite(image).all():
         raise ValueError("image holds NaN or infinite values; look for the node that made them.")
 
@@ -32,9 +32,9 @@ def check_map(values: Tensor, name: str) -> None:
 
 
 def match_batch(values: Tensor, batch: int, name: str) -> Tensor:
-    """Repeat a single map for `batch` images; raise ValueError if the counts can't go together."""
+    """Repeat a single map for a batch; raise ValueError if the counts can't go together."""
     if len(values) not in (1, batch):
-        raise ValueError(f"{name} has {len(values)} frames but the image has {batch}; give one for all, or one each.")
+        raise ValueError(f"{name} has {len(values)} frames for {batch} pictures; give one for all, or one each.")
     return values.expand(batch, -1, -1, -1)
 
 
@@ -93,18 +93,47 @@ def _percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tenso
     )
 
 
-def from_depth(depth: Tensor, sky: Tensor | None = None) -> Tensor:
-    """Disparity 1 / depth, not yet normalised, of a depth map in any unit (far = large), (B, 1, H, W).
+CONVENTIONS = {
+    "disparity (near = white)": "disparity",
+    "inverted depth (near = white)": "inverted depth",
+    "depth (near = black)": "depth",
+    "distance (in any unit)": "distance",
+}
 
-    Infinite, NaN, zero or negative depth, and `sky` (probability above one half), become the farthest disparity, 0.
+
+def to_disparity(values: Tensor, convention: str, depth_ratio: float = 10.0) -> Tensor:
+    """Disparity, not yet normalised, of a depth map (B, 1, H, W) in one of the `CONVENTIONS`.
+
+    disparity: as it is. distance: 1 / distance. inverted depth, depth: pictures that are linear in distance, stretched
+    to 0..1 with near = 1 or near = 0 (see `from_inverted_depth`, which `depth_ratio` is for).
+    Raises ValueError for an unknown convention, and for pictures outside 0..1.
+    """
+    if convention in ("inverted depth", "depth"):
+        if values.amin() < 0 or values.amax() > 1:
+            raise ValueError(
+                f"depth goes from {float(values.amin()):.4g} to {float(values.amax()):.4g}, so it is no picture in 0..1; "
+                "choose the convention distance for distances."
+            )
+        return from_inverted_depth(values if convention == "inverted depth" else 1 - values, depth_ratio)
+    if convention == "distance":
+        return from_distance(values)
+    if convention != "disparity":
+        raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(CONVENTIONS.values())}.")
+    return values
+
+
+def from_distance(distance: Tensor, sky: Tensor | None = None) -> Tensor:
+    """Disparity 1 / distance, not yet normalised, of distances in any unit, (B, 1, H, W).
+
+    Infinite, NaN, zero or negative distance, and `sky` (probability above one half, any size), become disparity 0.
     Raises ValueError if no pixel is left.
     """
-    valid = torch.isfinite(depth) & (depth > 0)
+    valid = torch.isfinite(distance) & torch.isfinite(1 / distance) & (distance > 0)
     if sky is not None:
-        valid &= sky < 0.5
+        valid &= match_batch(resize(sky, distance.shape[-2:]), len(distance), "sky") < 0.5
     if not valid.any():
         raise ValueError("depth has no pixel with a finite positive distance; connect another depth map.")
-    return torch.where(valid, 1 / depth.where(valid, torch.ones_like(depth)), torch.zeros_like(depth))
+    return torch.where(valid, 1 / distance.where(valid, torch.ones_like(distance)), torch.zeros_like(distance))
 
 
 def from_inverted_depth(inverted: Tensor, depth_ratio: float = 10.0) -> Tensor:
@@ -126,9 +155,14 @@ def focus_from_mask(disparity: Tensor, mask: Tensor) -> float:
     Raises ValueError if the mask is empty.
     """
     check_map(mask, "focus mask")
-    inside = match_batch(resize(mask, disparity.shape[-2:]), len(disparity), "focus mask") > 0.5
+    # Shrinking the mask could wash out a thin stroke.
+    height, width = (max(a, b) for a, b in zip(mask.shape[-2:], disparity.shape[-2:]))
+    disparity = resize(disparity, (height, width))
+    inside = match_batch(resize(mask, (height, width)), len(disparity), "focus mask") > 0.5
     if not inside.any():
-        raise ValueError("focus mask is empty; paint or select what should be sharp, or focus by a point instead.")
+        raise ValueError(
+            "focus mask is empty (no pixel above one half); paint or select what should be sharp, or focus by a point instead."
+        )
     return float(disparity[inside].median())
 
 
@@ -194,11 +228,12 @@ def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int 
 
 
 def _dilate(mask: Tensor, radius: int) -> Tensor:
-    return F.max_pool2d(mask, 2 * radius + 1, 1, radius)
+    mask = F.max_pool2d(mask, (2 * radius + 1, 1), 1, (radius, 0))
+    return F.max_pool2d(mask, (1, 2 * radius + 1), 1, (0, radius))
 
 
 def _erode(mask: Tensor, radius: int) -> Tensor:
-    return -F.max_pool2d(-mask, 2 * radius + 1, 1, radius)
+    return -_dilate(-mask, radius)
 
 
 def _drop_small(mask: Tensor, min_area: float) -> Tensor:

@@ -1,22 +1,23 @@
 """Photos and maps on disk."""
 
+import io
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 
 def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
     """sRGB (1, 3, H, W) in [0, 1] and alpha (1, 1, H, W) or None.
 
-    Any picture that Pillow reads, upright as its EXIF orientation says, or a float array `.npy` (H, W, 3).
-    Raises ValueError for anything else.
+    Any picture that Pillow reads, upright as its EXIF orientation says and in sRGB as its colour profile says, or a
+    float array `.npy` (H, W, 3). Raises ValueError for anything else.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         values = _read_npy(path)
         if values.ndim != 3 or values.shape[2] != 3:
             raise ValueError(f"{path} has shape {values.shape}; a photo is (height, width, 3).")
@@ -24,17 +25,26 @@ def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
     picture = _open(path)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"{path} is a {picture.mode} picture; a photo has 8-bit colours (or is a .npy of floats).")
-    pixels = torch.from_numpy(np.array(picture.convert("RGBA"), dtype=np.float32)).permute(2, 0, 1)[None] / 255
-    return pixels[:, :3], pixels[:, 3:] if picture.has_transparency_data else None
+    rgb = picture.convert("RGB")
+    if "icc_profile" in picture.info and picture.mode in ("RGB", "RGBA"):
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+            ImageCms.profileToProfile(rgb, profile, ImageCms.createProfile("sRGB"), inPlace=True)
+        except (ImageCms.PyCMSError, OSError) as error:
+            raise ValueError(f"{path} has a colour profile that can't be used ({error}); convert it to sRGB.") from None
+    alpha = None
+    if picture.has_transparency_data:
+        alpha = torch.from_numpy(np.array(picture.convert("RGBA"), dtype=np.float32)[..., 3])[None, None] / 255
+    return torch.from_numpy(np.array(rgb, dtype=np.float32)).permute(2, 0, 1)[None] / 255, alpha
 
 
 def read_map(path: Path) -> Tensor:
     """A map (1, 1, H, W), float32: integers become 0..1, floats stay as they are.
 
-    8- and 16-bit pictures, float TIFF, EXR (channel Y, Z or R) or a float array `.npy` (H, W).
+    1-, 8- and 16-bit pictures, float TIFF, EXR (channel Y or Z, or grey R, G, B) or a float array `.npy` (H, W).
     Raises ValueError for anything else, and for coloured pictures.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         values = _read_npy(path)
         if values.ndim != 2:
             raise ValueError(f"{path} has shape {values.shape}; a map is (height, width).")
@@ -42,28 +52,40 @@ def read_map(path: Path) -> Tensor:
         values = _read_exr(path)
     else:
         picture = _open(path)
-        values = np.array(picture.convert("RGB") if picture.mode in ("P", "RGBA", "CMYK") else picture)
-        if values.ndim == 3:
-            if picture.mode != "LA" and int((values.max(2) - values.min(2)).max()) > 5:
-                raise ValueError(f"{path} is coloured; give the grey map, not its colour rendering.")
-            values = values[..., 0]
-        if picture.mode != "F":
-            values = values.astype(np.float32) / (255 if values.dtype == np.uint8 else 65535)
+        if picture.mode == "F":
+            values = np.array(picture)
+        elif picture.mode.startswith("I"):
+            values = np.array(picture, dtype=np.float32) / 65535
+        elif picture.mode in ("1", "L", "LA"):
+            values = np.array(picture.convert("L"), dtype=np.float32) / 255
+        else:
+            values = _grey(np.array(picture.convert("RGB"), dtype=np.float32) / 255, path)
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
+
+
+def check_output(path: Path) -> None:
+    """Raise ValueError if a photo could not be written here, before any work is done for it."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path} can't be written: there is no folder {path.parent}.")
+    if path.suffix.lower() != ".npy" and _format(path) not in ("PNG", "JPEG", "TIFF", "WEBP", "BMP"):
+        raise ValueError(f"{path} has no known picture format; use .png, .jpg, .tif, .webp, .bmp or .npy.")
+
+
+def _format(path: Path) -> str | None:
+    return Image.registered_extensions().get(path.suffix.lower())
 
 
 def write_photo(path: Path, photo: Tensor, alpha: Tensor | None = None) -> None:
     """Write sRGB (1, 3, H, W): `.npy` keeps floats (H, W, 3), pictures are rounded to 8 bit. Written whole or not at all."""
+    check_output(path)
     values = photo[0].permute(1, 2, 0).cpu().float()
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         _replace(path, lambda file: np.save(file, values.numpy()))
         return
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise ValueError(f"{path} has no known picture format; use .png, .jpg, .tif, .webp or .npy.")
-    if alpha is not None and path.suffix.lower() not in (".jpg", ".jpeg", ".bmp"):
+    kind = _format(path)
+    if alpha is not None and kind not in ("JPEG", "BMP"):
         values = torch.cat([values, alpha[0].permute(1, 2, 0).cpu()], -1)
     picture = Image.fromarray((values.clamp(0, 1) * 255).round().byte().numpy())
-    kind = Image.registered_extensions()[path.suffix.lower()]
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     _replace(path, lambda file: picture.save(file, format=kind, **options))
 
@@ -84,12 +106,23 @@ def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             return ImageOps.exif_transpose(picture)
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not a picture that can be read.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise ValueError(f"{path} is not a picture that can be read; it may be damaged.") from None
+
+
+def _grey(values: np.ndarray, path: Path) -> np.ndarray:
+    if (values.max(2) - values.min(2)).mean() > 0.03 * max(1.0, float(values.max())):
+        raise ValueError(f"{path} is coloured; give the grey map, not its colour rendering.")
+    return values.mean(2)
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    values = np.load(path, allow_pickle=False)
+    try:
+        values = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError):
+        raise ValueError(f"{path} is no .npy array; it may be damaged.") from None
     if not np.issubdtype(values.dtype, np.floating):
         raise ValueError(f"{path} holds {values.dtype}; save floats in 0..1.")
     return values.astype(np.float32)
@@ -98,9 +131,14 @@ def _read_npy(path: Path) -> np.ndarray:
 def _read_exr(path: Path) -> np.ndarray:
     import OpenEXR
 
-    with OpenEXR.File(str(path), separate_channels=True) as file:
-        channels = file.channels()
-        for name in ("Y", "Z", "R"):
-            if name in channels:
-                return channels[name].pixels.astype(np.float32)
-    raise ValueError(f"{path} has channels {', '.join(channels)}; a map needs Y, Z or R.")
+    try:
+        with OpenEXR.File(str(path), separate_channels=True) as file:
+            channels = {name: channel.pixels.astype(np.float32) for name, channel in file.channels().items()}
+    except RuntimeError:
+        raise ValueError(f"{path} is not an EXR picture that can be read; it may be damaged.") from None
+    for name in ("Y", "Z"):
+        if name in channels:
+            return channels[name]
+    if {"R", "G", "B"} <= channels.keys():
+        return _grey(np.dstack([channels[name] for name in "RGB"]), path)
+    raise ValueError(f"{path} has channels {', '.join(channels)}; a map needs Y or Z, or grey R, G and B.")

@@ -12,7 +12,7 @@ Wide blurs run at lower resolution, so that the cost hardly grows with the radiu
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -28,7 +28,6 @@ EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two 
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
 FULL_RESOLUTION = 16.0  # radius up to which a bin is blurred at full resolution; every doubling halves it once more
 GROWTH = 0.2  # of radius from bin to bin, once that is more than a pixel
-SEAM = 0.05  # widest gap, as a share of a pixel, that counts as a seam between bins
 NOTHING = 0.05  # share of a pixel below which it is all of the other surface
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
 CAT_EYE_CELLS = 8  # along the longer side; the aperture's shape is interpolated between their centres
@@ -53,16 +52,21 @@ def render(
     focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
     highlight_boost: stops of light added to clipped highlights out of focus.
     near_scale, far_scale: factors on the radius in front of and behind the focal plane.
-    progress: called with (steps done, steps in all), several times per step; may raise to stop.
+    progress: called with (steps done, steps in all), many times per step; may raise to stop.
 
+    A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W) sRGB in [0, 1]. Frames are independent: a batch equals its single runs.
-    Raises ValueError for wrong shapes, NaN or infinite values and a negative k.
+    Raises ValueError for wrong shapes, NaN or infinite values, and options below 0.
     """
+    for name, value in (("highlight_boost", highlight_boost), ("near_scale", near_scale), ("far_scale", far_scale)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
     check_image(image)
     check_map(disparity, "disparity")
     disparity = match_batch(resize(disparity, image.shape[-2:]), len(image), "disparity")
     radii = signed_radius(disparity, focus, k)
-    radii = torch.where(radii > 0, radii * near_scale, radii * far_scale)
+    largest = max(image.shape[-2:]) / 2
+    radii = torch.where(radii > 0, radii * near_scale, radii * far_scale).clamp(-largest, largest)
     tiles = [_tiles(image.shape[-2:], float(radius.abs().amax()), aperture) for radius in radii]
     steps, done = sum(len(t) + 1 for t in tiles), 0
 
@@ -74,6 +78,7 @@ def render(
     for i, radius in enumerate(radii):
         report()
         light = _boost_highlights(image[i].float(), radius, highlight_boost)
+        report()
         scene = _take_apart(light, radius, report)
         done += 1
         bins = _Bins.spanning(float(radius.amin()), float(radius.amax()))
@@ -87,9 +92,10 @@ def render(
     return out
 
 
-def memory_needed(size: Sequence[int]) -> int:
-    """Upper bound in bytes of what `render` takes for one image of `size` (height, width), measured."""
-    return 180 * size[0] * size[1] + 2**30
+def memory_needed(size: Sequence[int], largest_radius: float) -> int:
+    """Upper bound in bytes of what `render` takes for one image of `size` (height, width), by measurement."""
+    tile = _tiles(size, min(largest_radius, max(size) / 2), Aperture())[0]
+    return 180 * size[0] * size[1] + 400 * len(tile.from_rows) * len(tile.from_cols) + 2**27
 
 
 def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
@@ -147,8 +153,10 @@ def _split_edges(
     near_color, far_color = light.clone(), light.clone()
     near_weight = torch.ones_like(radius)
     size = 2 * edge_reach + 1
-    nearest = F.max_pool2d(radius[None], size, 1, edge_reach)[0]
-    farthest = -F.max_pool2d(-radius[None], size, 1, edge_reach)[0]
+    nearest = _widen(radius[None], edge_reach)[0]
+    report()
+    farthest = -_widen(-radius[None], edge_reach)[0]
+    report()
     edge = (nearest - farthest) >= EDGE
     # Steps of 8-bit disparity within a surface would show as contour lines.
     mean = F.avg_pool2d(radius[None], size, 1, edge_reach, count_include_pad=False)[0]
@@ -228,8 +236,11 @@ def _continue_behind(
         weight = seen * (far_radius <= depth)
         if not here.any() or not weight.any():
             continue
-        filled = F.interpolate(_push_pull(source, weight)[None], scale_factor=2, mode="bilinear")[0]
+        filled = _push_pull(source, weight)[None]
+        report()
+        filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[0]
         hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
+    report()
     hidden[3:] = torch.where(covered, hidden[3:].minimum(near_radius), hidden[3:])
     reach = math.ceil(float(near_radius.abs().amax().maximum(far_radius.abs().amax()))) + 2
     weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(color) * _cells_to_pixels(
@@ -258,7 +269,7 @@ def _covered(far_radius: Tensor, near_radius: Tensor, report: Callable[[], None]
 
 
 def _widen(cells: Tensor, reach: int) -> Tensor:
-    """Largest value within `reach` cells, (1, 1, h, w)."""
+    """Largest value within `reach` cells on both axes, (1, 1, h, w)."""
     cells = F.max_pool2d(cells, (2 * reach + 1, 1), 1, (reach, 0))
     return F.max_pool2d(cells, (1, 2 * reach + 1), 1, (0, reach))
 
@@ -296,7 +307,7 @@ class _Bins:
 
     @classmethod
     def spanning(cls, lowest: float, highest: float) -> "_Bins":
-        """One per pixel up to a radius of 10 pixels, then 10 % apart: finer gains nothing."""
+        """One per pixel up to a radius of 5 pixels, then 20 % apart: finer gains nothing."""
 
         def outwards(largest: float) -> list[float]:
             out = [0.0]
@@ -514,6 +525,7 @@ def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, rep
         ],
         bins,
     )
+    report()
     hidden = _Fragments([(part.hidden_color, part.hidden_radius, part.hidden_weight)], bins)
 
     def nothing(level: int) -> tuple[Tensor, Tensor]:
@@ -524,14 +536,16 @@ def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, rep
     light, gap = nothing(level)
     behind = part.near_color.new_zeros(4, *size)
     for group_level, span in bins.groups():
-        report()
         beyond = group_level > 0 and bins.radii[span.start] < 0
         if beyond:
             group_light, group_gap = nothing(group_level)
         else:
             group_light, group_gap = _enlarge(light, level - group_level), _enlarge(gap, level - group_level)
         for i in span:
-            for rows, cols, layer in _blurred(seen, i, bins.radii[i], group_level, kernels, size):
+            report()
+            blurred = _blurred(seen, i, bins.radii[i], group_level, kernels, size)
+            if blurred is not None:
+                rows, cols, layer = blurred
                 _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], layer[:3], layer[3:])
         if beyond:
             _add_behind(light, gap, _enlarge(group_light, group_level), 1 - _enlarge(group_gap, group_level))
@@ -540,12 +554,14 @@ def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, rep
         hidden_level = max(1, group_level)
         group_behind = behind.new_zeros(4, *_shrink(size, hidden_level))
         for i in span:
-            for rows, cols, layer in _blurred(hidden, i, bins.radii[i], hidden_level, kernels, size):
+            report()
+            blurred = _blurred(hidden, i, bins.radii[i], hidden_level, kernels, size)
+            if blurred is not None:
+                rows, cols, layer = blurred
                 group_behind[:, rows, cols] += layer
         behind += _enlarge(group_behind, hidden_level)
-    # A narrow gap is a seam between bins of one surface: what is seen closes it, as it does where nothing lies behind.
-    seam = (1 - gap / SEAM).clamp(min=1e-3)
-    behind = behind * (1 - seam) + torch.cat([light, 1 - gap]) * seam
+    # Where nothing is known to lie behind, what is seen fills the rest.
+    behind += 1e-3 * torch.cat([light, 1 - gap])
     light = light + gap * behind[:3] / behind[3:].clamp(min=1e-6)
     inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
     return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
@@ -553,11 +569,11 @@ def _render_tile(scene: _Scene, bins: _Bins, kernels: _Kernels, tile: _Tile, rep
 
 def _blurred(
     fragments: _Fragments, i: int, radius: float, level: int, kernels: _Kernels, size: Sequence[int]
-) -> Iterator[tuple[slice, slice, Tensor]]:
-    """One bin blurred, unless it is empty: its rows and columns in the tile at `level`, and its planes (4, h, w)."""
+) -> tuple[slice, slice, Tensor] | None:
+    """One bin blurred: its rows and columns in the tile at `level`, and its planes (4, h, w); None if it is empty."""
     content = fragments.bin(i, level)
     if content is None:
-        return
+        return None
     planes, top, left = content
     if abs(radius) >= 0.1:
         kernel = kernels.get(radius, level)
@@ -566,7 +582,7 @@ def _blurred(
     height, width = _shrink(size, level)
     rows = slice(max(top, 0), min(top + planes.shape[1], height))
     cols = slice(max(left, 0), min(left + planes.shape[2], width))
-    yield rows, cols, planes[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+    return rows, cols, planes[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
 
 
 def _add_behind(light: Tensor, gap: Tensor, color: Tensor, coverage: Tensor) -> None:

@@ -33,10 +33,10 @@ def _drawing(width: int, height: int, focus: float, k: float, point: tuple[float
     """Legend and ring as (4, H, W) colour and alpha."""
     canvas = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(canvas)
-    unit = max(10, min(width, height) // 28)
+    entries = [("in focus", IN_FOCUS), ("in front", IN_FRONT), ("behind", BEHIND), (f"focus {focus:.3f}, K {k:g}", None)]
+    unit = max(2, min(width // 24, height // 20))
     font = ImageFont.load_default(size=unit)
     x, y = float(unit), height - 2 * unit
-    entries = [("in focus", IN_FOCUS), ("in front", IN_FRONT), ("behind", BEHIND), (f"focus {focus:.3f}, K {k:g}", None)]
     length = sum(draw.textlength(text, font) + unit * (1 if color is None else 2.5) for text, color in entries)
     draw.rectangle((x - unit // 2, y - unit // 2, x + length, y + 1.5 * unit), fill=(0, 0, 0, 170))
     for text, color in entries:

@@ -6,8 +6,6 @@ from comfy_api.latest import io
 from ..magicbokeh_ops import defocus
 from . import host
 
-CONVENTIONS = ["disparity (near = white)", "inverted depth (near = white)", "depth (near = black)"]
-
 
 class DisparityFrom(io.ComfyNode):
     @classmethod
@@ -25,10 +23,11 @@ class DisparityFrom(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "convention",
-                    options=CONVENTIONS,
-                    default=CONVENTIONS[0],
-                    tooltip="What the grey values mean. Depth Anything V2, MiDaS, Lotus and MoGe Render: disparity. DA3 Render: "
-                    "inverted depth. ZoeDepth, Depth Pro and raw distances: depth. Geometry inputs know it themselves.",
+                    options=list(defocus.CONVENTIONS),
+                    default=next(iter(defocus.CONVENTIONS)),
+                    tooltip="What the values mean. disparity: Depth Anything V1 and V2, MiDaS, Lotus, MoGe Render. inverted depth: DA3 "
+                    "Render, ZoeDepth of controlnet_aux. depth: the same with near = black. distance: metres or any other unit, "
+                    "not stretched to 0..1. Geometry inputs know it themselves.",
                 ),
                 io.Combo.Input(
                     "normalize",
@@ -45,8 +44,8 @@ class DisparityFrom(io.ComfyNode):
                     max=1000.0,
                     step=0.1,
                     advanced=True,
-                    tooltip="For inverted depth only: distance of the farthest point over that of the nearest. About 3 for a "
-                    "room, 10 for a street, 100 for a landscape. Larger: the background moves closer together.",
+                    tooltip="For depth and inverted depth only: distance of the farthest point over that of the nearest. About 3 for "
+                    "a room, 10 for a street, 100 for a landscape. Larger: the background moves closer together.",
                 ),
             ],
             outputs=[io.Mask.Output(display_name="disparity")],
@@ -54,28 +53,24 @@ class DisparityFrom(io.ComfyNode):
 
     @classmethod
     def execute(cls, depth, convention, normalize, depth_ratio) -> io.NodeOutput:
-        if convention not in CONVENTIONS:
-            raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(CONVENTIONS)}.")
+        if convention not in defocus.CONVENTIONS:
+            raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(defocus.CONVENTIONS)}.")
         if isinstance(depth, dict):
             if depth.get("depth") is None:
                 raise ValueError("This geometry holds no depth; connect one that was made by a depth model.")
             sky = depth.get("sky")
-            disparity = defocus.from_depth(
-                host.mask_to_map(depth["depth"], "depth"), None if sky is None else host.mask_to_map(sky, "sky")
-            )
+            sky = None if sky is None else host.mask_to_map(sky, "sky")
+            disparity = defocus.from_distance(host.mask_to_map(depth["depth"], "depth"), sky)
         else:
             values = host.mask_to_map(depth, "depth") if depth.ndim < 4 else cls.grey(depth)
-            if convention == CONVENTIONS[2]:
-                disparity = defocus.from_depth(values)
-            elif convention == CONVENTIONS[1]:
-                disparity = defocus.from_inverted_depth(values, depth_ratio)
-            else:
-                disparity = values
+            disparity = defocus.to_disparity(values, defocus.CONVENTIONS[convention], depth_ratio)
         return io.NodeOutput(host.map_to_mask(defocus.normalize(disparity, normalize)))
 
     @staticmethod
     def grey(image: torch.Tensor) -> torch.Tensor:
+        if image.shape[-1] == 1:
+            return host.mask_to_map(image[..., 0], "depth")
         planes = host.image_to_planes(image, "depth")[0]
-        if (planes.amax(1) - planes.amin(1)).max() > 0.02:
+        if (planes.amax(1) - planes.amin(1)).mean() > 0.03:
             raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
         return planes.mean(1, keepdim=True)

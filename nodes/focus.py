@@ -1,5 +1,6 @@
 """Where the focus lies: defocus map and focus mask."""
 
+import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
@@ -23,7 +24,7 @@ class DefocusMap(io.ComfyNode):
                 ),
                 host.blur_radius(
                     "k",
-                    "Aperture: blur radius in pixels between the nearest and the farthest point. 0 = everything sharp. "
+                    "Aperture: blur radius in pixels of the farthest point when the nearest is in focus. 0 = everything sharp. "
                     "Larger photos need more for the same look. The MagicBokeh model is trained up to 32.",
                 ),
                 io.Combo.Input(
@@ -54,9 +55,11 @@ class DefocusMap(io.ComfyNode):
     def execute(cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None) -> io.NodeOutput:
         disparity = host.mask_to_map(disparity, "disparity")
         ops.check_disparity(disparity)
-        photo = None if image is None else host.image_to_planes(image)[0].to(disparity.device)
+        photo = None if image is None else host.image_to_planes(image)[0]
         if photo is not None:
-            disparity = ops.match_batch(ops.resize(disparity, photo.shape[-2:]), len(photo), "disparity")
+            frames = max(len(photo), len(disparity))
+            photo = ops.match_batch(photo, frames, "image")
+            disparity = ops.match_batch(ops.resize(disparity, photo.shape[-2:]), frames, "disparity")
         if focus_mode == "mask":
             if focus_mask is None:
                 raise ValueError("focus_mask is not connected; connect a mask, or set focus_mode to point.")
@@ -67,10 +70,16 @@ class DefocusMap(io.ComfyNode):
             raise ValueError(f"focus_mode is {focus_mode!r}; choose one of: {', '.join(MODES)}.")
         point = (focus_x, focus_y) if focus_mode == "point" else None
         backdrop = disparity.expand(-1, 3, -1, -1) if photo is None else photo
+        shown = torch.empty(backdrop.shape)
+        progress = host.Progress(len(shown))
+        for i in range(len(shown)):
+            progress(0, 1)
+            shown[i] = focus_overlay(backdrop[i : i + 1], disparity[i : i + 1].to(backdrop.device), focus, k, point)[0]
+            progress.next_part()
         return io.NodeOutput(
             host.map_to_mask(ops.defocus_map(disparity, focus, k)),
             focus,
-            host.planes_to_image(focus_overlay(backdrop, disparity, focus, k, point)),
+            host.planes_to_image(shown),
             k,
         )
 

@@ -78,15 +78,15 @@ def render_frames(
     disparity = host.mask_to_map(disparity, "disparity")
     ops.check_image(planes)
     ops.check_disparity(disparity)
-    ops.match_batch(disparity, len(focus), "disparity")
+    disparity = ops.match_batch(disparity, len(focus), "disparity")
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
-    device = host.compute_device(lens.memory_needed(planes.shape[-2:]))
+    device = host.compute_device(lens.memory_needed(planes.shape[-2:], max(k) * max(near_scale, far_scale)))
     out = torch.empty(len(focus), *planes.shape[1:])
     progress = host.Progress(len(focus))
     for i in range(len(focus)):
         out[i : i + 1] = lens.render(
             planes[i % len(planes)][None].to(device),
-            disparity[i % len(disparity)][None].to(device),
+            disparity[i][None].to(device),
             focus[i],
             k[i],
             aperture=aperture,
@@ -117,7 +117,7 @@ class LensBlur(io.ComfyNode):
                 ),
                 host.blur_radius(
                     "k",
-                    "Aperture: blur radius in pixels between the nearest and the farthest point. Larger photos need more.",
+                    "Aperture: blur radius in pixels of the farthest point when the nearest is in focus. Larger photos need more.",
                 ),
                 *look_inputs(),
             ],
@@ -128,7 +128,7 @@ class LensBlur(io.ComfyNode):
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
         frames = max(len(image), len(disparity) if disparity.ndim == 3 else 1)
         if len(image) not in (1, frames):
-            raise ValueError(f"image has {len(image)} frames but disparity has {frames}; give one for all, or one each.")
+            raise ValueError(f"image has {len(image)} frames, disparity {frames}; give one for all, or one each.")
         return io.NodeOutput(render_frames(image, disparity, [focus] * frames, [k] * frames, **look))
 
 

@@ -79,7 +79,10 @@ def test_every_option_reaches_the_lens(scene):
         (("--focus-point", "2,0.5"), 1, "focus point"),
         (("--focus", 0.5, "--blades", 1), 1, "blades is 1"),
         (("--focus", 0.5, "-o", "out.xyz"), 1, "no known picture format"),
-        (("--focus", 0.5, "-o", "nowhere/out.png"), 1, "nowhere"),
+        (("--focus", 0.5, "-o", "nowhere/out.png"), 1, "no folder nowhere"),
+        (("--focus", 0.5, "-o", "out.psd"), 1, "no known picture format"),
+        (("--focus", 0.5, "--squeeze", "nan"), 1, "squeeze is nan"),
+        (("--focus", 0.5, "--convention", "distance", "--normalize", "none"), 1, "normalise it first"),
     ],
 )
 def test_errors_are_one_line(scene, arguments, code, message):

@@ -64,13 +64,14 @@ def test_unknown_normalization_is_refused():
         defocus.normalize(ramp(), "max")
 
 
-def test_from_depth_sends_everything_odd_to_infinity():
+def test_from_distance_sends_everything_odd_to_infinity():
     depth = torch.tensor([1.0, 2.0, float("inf"), 0.0, -1.0, float("nan")]).view(1, 1, 1, 6)
-    assert defocus.from_depth(depth).flatten().tolist() == [1, 0.5, 0, 0, 0, 0]
+    assert defocus.from_distance(depth).flatten().tolist() == [1, 0.5, 0, 0, 0, 0]
+    assert defocus.from_distance(torch.tensor([1e-40, 2.0]).view(1, 1, 1, 2)).flatten().tolist() == [0, 0.5]
     sky = torch.tensor([0.0, 0.9, 0, 0, 0, 0]).view(1, 1, 1, 6)
-    assert defocus.from_depth(depth, sky).flatten().tolist() == [1, 0, 0, 0, 0, 0]
+    assert defocus.from_distance(depth, sky).flatten().tolist() == [1, 0, 0, 0, 0, 0]
     with pytest.raises(ValueError, match="no pixel"):
-        defocus.from_depth(torch.zeros(1, 1, 2, 2))
+        defocus.from_distance(torch.zeros(1, 1, 2, 2))
 
 
 @given(st.floats(1.5, 500))
@@ -174,5 +175,34 @@ def test_resize_gives_the_size_and_keeps_the_range(height, width):
 
 
 def test_frames_must_match():
-    with pytest.raises(ValueError, match="2 frames but the image has 3"):
+    with pytest.raises(ValueError, match="2 frames for 3 pictures"):
         defocus.match_batch(ramp(frames=2), 3, "disparity")
+
+
+def test_conventions_agree_about_one_scene():
+    """One scene in all four: distances 2..20, as a picture with near white, near black, and as disparity."""
+    distance = torch.linspace(2, 20, 60).view(1, 1, 6, 10)
+    picture = (distance - 2) / 18
+    expected = defocus.normalize(1 / distance, "minmax")
+    for convention, values in (
+        ("disparity", 1 / distance),
+        ("inverted depth", 1 - picture),
+        ("depth", picture),
+        ("distance", distance),
+    ):
+        found = defocus.normalize(defocus.to_disparity(values, convention, depth_ratio=10), "minmax")
+        assert torch.allclose(found, expected, atol=1e-4), convention
+
+
+@pytest.mark.parametrize(("convention", "message"), [("depth", "choose the convention distance"), ("metres", "choose one of")])
+def test_wrong_convention_is_refused(convention, message):
+    with pytest.raises(ValueError, match=message):
+        defocus.to_disparity(ramp() * 10, convention)
+
+
+def test_a_thin_stroke_on_a_large_mask_counts():
+    mask = torch.zeros(1, 1, 1024, 1024)
+    mask[..., 500:506, 100:140] = 1
+    assert defocus.focus_from_mask(ramp(64, 64), mask) == pytest.approx(120 / 1024, abs=0.02)
+    with pytest.raises(ValueError, match="no pixel above one half"):
+        defocus.focus_from_mask(ramp(), torch.full((1, 1, 8, 8), 0.5))

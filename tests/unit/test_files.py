@@ -1,9 +1,10 @@
 import os
 
 import numpy as np
+import OpenEXR
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from magicbokeh_ops import files
 
@@ -73,12 +74,10 @@ def test_maps_of_every_depth(tmp_path, values):
         assert np.abs(found[0, 0].numpy() - values).max() <= error, name
 
 
-@pytest.mark.parametrize("channel", ["Y", "Z", "R"])
+@pytest.mark.parametrize("channel", ["Y", "Z", "RGB"])
 def test_exr_maps(tmp_path, values, channel):
-    import OpenEXR
-
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    with OpenEXR.File(header, {channel: values * 10}) as file:
+    with OpenEXR.File(header, {name: values * 10 for name in ([channel] if channel != "RGB" else "RGB")}) as file:
         file.write(str(tmp_path / "map.exr"))
     assert np.allclose(files.read_map(tmp_path / "map.exr")[0, 0], values * 10)
 
@@ -89,6 +88,10 @@ def test_what_is_no_picture_is_refused(tmp_path, pixels, values):
     Image.fromarray(values).save(tmp_path / "float.tif")
     np.save(tmp_path / "flat.npy", values)
     np.save(tmp_path / "ints.npy", pixels)
+    (tmp_path / "half.exr").write_bytes(b"v/1\x01 and no more")
+    (tmp_path / "half.npy").write_bytes((tmp_path / "flat.npy").read_bytes()[:90])
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "half.png").write_bytes((tmp_path / "photo.png").read_bytes()[:100])
     for read, name, message in (
         (files.read_photo, "text.png", "not a picture"),
         (files.read_map, "text.png", "not a picture"),
@@ -96,6 +99,10 @@ def test_what_is_no_picture_is_refused(tmp_path, pixels, values):
         (files.read_photo, "float.tif", "8-bit"),
         (files.read_photo, "flat.npy", "shape"),
         (files.read_map, "ints.npy", "uint8"),
+        (files.read_map, "half.exr", "damaged"),
+        (files.read_map, "half.npy", "damaged"),
+        (files.read_map, "empty.npy", "damaged"),
+        (files.read_photo, "half.png", "half.png"),
     ):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / name)
@@ -112,3 +119,21 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         files.write_photo(tmp_path / "a.png", torch.rand(1, 3, 4, 4))
     assert os.listdir(tmp_path) == []
+
+
+def test_1_bit_masks(tmp_path):
+    Image.fromarray(np.eye(8, dtype=bool)).save(tmp_path / "mask.png")
+    assert np.array_equal(files.read_map(tmp_path / "mask.png")[0, 0], np.eye(8))
+
+
+def test_colour_profile_is_applied(tmp_path, pixels):
+    """The sRGB profile changes nothing; one whose red and green primaries are exchanged exchanges the channels."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exchanged = srgb.replace(b"rXYZ", b"????", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"????", b"gXYZ", 1)
+    for name, profile in (("srgb", srgb), ("exchanged", exchanged), ("bad", b"no profile")):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png", icc_profile=profile)
+    plain = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    assert (files.read_photo(tmp_path / "srgb.png")[0] - plain).abs().max() <= 2 / 255
+    assert (files.read_photo(tmp_path / "exchanged.png")[0] - plain[:, [1, 0, 2]]).abs().max() <= 2 / 255
+    with pytest.raises(ValueError, match="colour profile"):
+        files.read_photo(tmp_path / "bad.png")

@@ -213,11 +213,12 @@ def test_progress_counts_up_and_may_stop():
 @pytest.mark.parametrize(
     ("image", "disparity", "message"),
     [
-        (torch.rand(1, 4, 8, 8), torch.rand(1, 1, 8, 8), "image has shape"),
+        (torch.rand(1, 4, 8, 8), torch.rand(1, 1, 8, 8), "image is torch.float32 of shape"),
+        ((torch.rand(1, 3, 8, 8) * 255).byte(), torch.rand(1, 1, 8, 8), "image is torch.uint8"),
         (torch.full((1, 3, 8, 8), float("nan")), torch.rand(1, 1, 8, 8), "image holds NaN"),
         (torch.rand(1, 3, 8, 8), torch.full((1, 1, 8, 8), float("inf")), "disparity holds NaN"),
         (torch.rand(1, 3, 8, 8), torch.rand(1, 8, 8), "disparity has shape"),
-        (torch.rand(3, 3, 8, 8), torch.rand(2, 1, 8, 8), "2 frames but the image has 3"),
+        (torch.rand(3, 3, 8, 8), torch.rand(2, 1, 8, 8), "2 frames for 3 pictures"),
     ],
 )
 def test_bad_input_is_refused(image, disparity, message):
@@ -238,3 +239,28 @@ def test_aperture_stays_in_the_unit_circle(blades, roundness, squeeze, cat_eye):
     assert points.norm(dim=1).max() <= 1 + 1e-6
     if not blades:
         assert points.mean(0).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("option", ["highlight_boost", "near_scale", "far_scale"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_bad_option_is_refused(option, value):
+    with pytest.raises(ValueError, match=option):
+        lens.render(noise(1, 3, 8, 8), noise(1, 1, 8, 8), 0.5, 4, **{option: value})
+
+
+def test_a_huge_radius_is_a_haze_and_cheap():
+    image = noise(1, 3, 64, 96)
+    out = lens.render(image, steps(64, 96), 0.9, 512, near_scale=4, far_scale=4)
+    assert torch.isfinite(out).all()
+    assert torch.allclose(out, lens.render(image, steps(64, 96), 0.9, 400, far_scale=4), atol=1e-5)
+    assert lens.memory_needed((512, 512), 2048) == lens.memory_needed((512, 512), 256) < 2**31
+
+
+def test_lights_are_not_smeared_under_the_foreground():
+    """A light of eight times white beside a blurred foreground: the surface continued under it stays within white."""
+    image = torch.full((1, 3, 96, 96), 0.2)
+    image[..., 44:52, 40:46] = linear_to_srgb(torch.tensor(8.0))
+    disparity = torch.full((1, 1, 96, 96), 0.1)
+    disparity[..., 48:] = 0.9
+    plain = lens.render(image.clamp(max=1), disparity, 0.1, 20)
+    assert torch.allclose(lens.render(image, disparity, 0.1, 20)[..., 50:], plain[..., 50:], atol=0.01)

@@ -19,7 +19,7 @@ IMAGES = {
     "rgba": lambda: noise(channels=4),
     "half": lambda: noise().half(),
     "odd": lambda: noise(1, 37, 53),
-    "large": lambda: noise(1, 1600, 1600),
+    "12 megapixels": lambda: noise(1, 30, 40).repeat(1, 100, 100, 1),
     "grey depth": lambda: ramp()[..., None].expand(-1, -1, -1, 3),
     "with NaN": lambda: noise().index_fill(1, torch.tensor([3]), float("nan")),
     "one channel": lambda: noise(channels=1),
@@ -35,7 +35,7 @@ MASKS = {
     "left half": lambda: (ramp() < 0.5).float(),
     "with NaN": lambda: ramp().index_fill(1, torch.tensor([3]), float("nan")),
     "metres": lambda: 1 + 9 * ramp(),
-    "noise": lambda: noise(1, 1600, 1600)[..., 0],
+    "blocks": lambda: noise(1, 3, 4)[..., 0].repeat_interleave(1000, 1).repeat_interleave(1000, 2),
 }
 DEPTH = 1 / (0.1 + ramp())
 

@@ -1,0 +1,418 @@
+"""Weights: Stable Diffusion 2.1 as people have it, the released adapter, and merged files of our own.
+
+Nothing in a pickle is executed. A file is read by torch's weights-only loader; the module classes that the released
+adapter names get inert stand-ins, and a file that names anything else is refused.
+"""
+
+import io
+import json
+import pickle
+import pickletools
+import re
+import zipfile
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .network import Config, ControlNet, UNet
+
+Tensors = dict[str, Tensor]
+
+FORMAT_VERSION = "1"
+VAE_SCALE = 0.18215
+HEAD_WIDTH = 64  # of Stable Diffusion 2.1, for files that do not say it
+LORA_ALPHA = 8  # peft's default, in effect since the release sets none
+
+
+@dataclass
+class Base:
+    """Stable Diffusion 2.1 under diffusers' names: the U-Net without what is pruned, and the VAE."""
+
+    unet: Tensors
+    vae: Tensors
+    heads: tuple[int, ...] | None = None
+    name: str = ""
+
+
+@dataclass
+class Adapter:
+    """The released adapter: LoRA of U-Net and VAE encoder, ControlNet, bokeh LoRA."""
+
+    unet: Tensors
+    vae: Tensors
+    controlnet: Tensors
+    processor: Tensors
+    rank_unet: int
+    rank_vae: int
+    rank_bokeh: int
+    name: str = ""
+
+
+@dataclass
+class Weights:
+    """Ready to run: LoRA merged, bokeh LoRA scaled, everything under diffusers' names."""
+
+    unet: Tensors
+    controlnet: Tensors
+    vae: Tensors
+    config: Config
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+class _StandIn:
+    """In place of a class that a pickle names: holds the attributes, does nothing."""
+
+
+def read_tensors(path: Path):
+    """Contents of a safetensors or torch file, without running anything in it.
+
+    Raises ValueError for a damaged file and for a pickle that names other than `torch.nn`, `diffusers` and `models`.
+    """
+    if path.suffix in (".safetensors", ".sft"):
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); download it again.") from None
+    names = _named_classes(path)
+    strange = [name for name in names if not name.startswith(("torch.", "diffusers.", "models.", *_PLAIN))]
+    if strange:
+        raise ValueError(f"{path.name} names {strange[0]}, which no weights need; it was not loaded and nothing in it ran.")
+    stand_ins: list = [
+        (_stand_in(name), name) for name in names if name.startswith(("torch.nn.modules.", "diffusers.", "models."))
+    ]
+    try:
+        with torch.serialization.safe_globals(stand_ins):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        raise ValueError(f"{path.name} is damaged or no torch file; download it again.") from None
+
+
+# Containers that torch's loader builds itself.
+_PLAIN = ("collections.OrderedDict", "collections.defaultdict", "builtins.set", "__builtin__.set", "_codecs.encode", "numpy.")
+
+
+def _named_classes(path: Path) -> list[str]:
+    """Every class and function that a torch file names, read from its opcodes without following any."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    else:
+        with path.open("rb") as file:
+            pickles = [file.read()]
+    found: dict[str, None] = {}
+    for content in pickles:
+        strings: list[str] = []
+        stream = io.BytesIO(content)
+        try:
+            # The older format is several pickles one after the other, and then raw numbers.
+            while stream.tell() < len(content):
+                for opcode, value, _ in pickletools.genops(stream):
+                    if opcode.name == "GLOBAL":
+                        found[str(value).replace(" ", ".")] = None
+                    elif opcode.name == "STACK_GLOBAL":
+                        found[".".join(strings[-2:])] = None
+                    elif isinstance(value, str):
+                        strings.append(value)
+        except (ValueError, UnicodeDecodeError):
+            continue
+    return list(found)
+
+
+def _stand_in(name: str) -> type:
+    if name == "diffusers.configuration_utils.FrozenDict":
+        return OrderedDict
+    return type(name.rpartition(".")[2], (_StandIn,), {})
+
+
+def _module_tensors(module, prefix: str = "") -> Tensors:
+    """State dict of a stood-in module."""
+    state = vars(module)
+    out = {prefix + name: value.detach() for name, value in state["_parameters"].items() if value is not None}
+    for name, child in state["_modules"].items():
+        if child is not None:
+            out.update(_module_tensors(child, f"{prefix}{name}."))
+    return out
+
+
+def read_adapter(path: Path) -> Adapter:
+    """The released `lora.pkl`. Raises ValueError if it is something else."""
+    content = read_tensors(path)
+    needed = (
+        "rank_unet",
+        "rank_vae",
+        "state_dict_unet",
+        "state_dict_vae",
+        "controlnet",
+        "state_dict_attn",
+        "processor_state_dict",
+    )
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise ValueError(f"{path.name} is no MagicBokeh adapter: it has no {missing[0]}.")
+    return Adapter(
+        unet=content["state_dict_unet"],
+        vae=content["state_dict_vae"],
+        controlnet=_module_tensors(content["controlnet"]),
+        processor=content["processor_state_dict"],
+        rank_unet=content["rank_unet"],
+        rank_vae=content["rank_vae"],
+        rank_bokeh=content["state_dict_attn"],
+        name=path.name,
+    )
+
+
+def read_base(path: Path) -> Base:
+    """SD2.1-base from a diffusers folder or from a single file. Raises ValueError for other models."""
+    if path.is_dir():
+        unet, vae = (_read_component(path, part) for part in ("unet", "vae"))
+        heads = json.loads((path / "unet" / "config.json").read_text()).get("attention_head_dim")
+        return _checked_base(unet, _modern_vae(vae), tuple(heads) if isinstance(heads, list) else None, path.name)
+    content = read_tensors(path)
+    content = content.get("state_dict", content)
+    unet = _without_prefix(content, "model.diffusion_model.")
+    vae = _without_prefix(content, "first_stage_model.")
+    if not unet or not vae:
+        part = "VAE" if unet else "U-Net"
+        raise ValueError(f"{path.name} holds no {part}; give a whole Stable Diffusion 2.1 checkpoint or a diffusers folder.")
+    if "label_emb.0.0.weight" in unet:
+        raise ValueError(f"{path.name} is an SDXL checkpoint; MagicBokeh needs Stable Diffusion 2.1-base.")
+    return _checked_base(_unet_from_ldm(unet), _vae_from_ldm(vae), None, path.name)
+
+
+def _read_component(folder: Path, part: str) -> Tensors:
+    """One model of a diffusers folder: safetensors before .bin, full before half precision, one file or shards."""
+    for name in (
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model.fp16.safetensors",
+        "diffusion_pytorch_model.bin",
+    ):
+        index = folder / part / f"{name}.index.json"
+        if index.exists():
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            return {key: value for shard in shards for key, value in read_tensors(folder / part / shard).items()}
+        if (folder / part / name).exists():
+            return read_tensors(folder / part / name)
+    raise ValueError(
+        f"{folder} has no {part}/diffusion_pytorch_model.safetensors; give the folder of Stable Diffusion 2.1-base."
+    )
+
+
+def _checked_base(unet: Tensors, vae: Tensors, heads: tuple[int, ...] | None, name: str) -> Base:
+    if "add_embedding.linear_1.weight" in unet:
+        raise ValueError(f"{name} is an SDXL model; MagicBokeh needs Stable Diffusion 2.1-base.")
+    projection = unet.get("down_blocks.0.attentions.0.proj_in.weight")
+    if projection is None:
+        raise ValueError(f"{name} is no Stable Diffusion U-Net; MagicBokeh needs Stable Diffusion 2.1-base.")
+    if projection.ndim == 4:
+        raise ValueError(f"{name} is a Stable Diffusion 1 model; MagicBokeh needs Stable Diffusion 2.1-base.")
+    pruned = {key: value for key, value in unet.items() if not re.search(r"^mid_block\.|\.attn2\.|_blocks\.\d+\.norm2\.", key)}
+    unet = {key: value for key, value in pruned.items() if not re.search(r"transformer_blocks\.\d+\.norm2\.", key)}
+    return Base(unet, vae, heads, name)
+
+
+def _without_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+_RESNET_NAMES = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_UNET_NAMES = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "input_blocks.0.0": "conv_in",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
+
+
+def _unet_from_ldm(tensors: Tensors) -> Tensors:
+    """From the original names of the latent diffusion code; each level has two blocks and a resampler."""
+    out = {}
+    for key, value in tensors.items():
+        place, parameter = key.rsplit(".", 1)
+        block = re.match(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)", place)
+        if place in _UNET_NAMES:
+            place = _UNET_NAMES[place]
+        elif block:
+            side, number, inner = block[1], int(block[2]), block[4]
+            level, index = divmod(number - 1, 3) if side == "input" else divmod(number, 3)
+            direction = "down" if side == "input" else "up"
+            if inner in _RESNET_NAMES:
+                place = f"{direction}_blocks.{level}.resnets.{index}.{_RESNET_NAMES[inner]}"
+            elif inner == "op":
+                place = f"down_blocks.{level}.downsamplers.0.conv"
+            elif inner == "conv":
+                place = f"up_blocks.{level}.upsamplers.0.conv"
+            else:
+                place = f"{direction}_blocks.{level}.attentions.{index}.{inner}"
+        else:
+            place = f"mid_block.{place}"
+        out[f"{place}.{parameter}"] = value
+    return out
+
+
+_VAE_NAMES = [
+    (r"\.mid\.block_([12])\.", lambda m: f".mid_block.resnets.{int(m[1]) - 1}."),
+    (r"\.mid\.attn_1\.norm\.", lambda m: ".mid_block.attentions.0.group_norm."),
+    (r"\.mid\.attn_1\.proj_out\.", lambda m: ".mid_block.attentions.0.to_out.0."),
+    (r"\.mid\.attn_1\.([qkv])\.", lambda m: f".mid_block.attentions.0.to_{m[1]}."),
+    (r"\.down\.(\d)\.block\.", lambda m: f".down_blocks.{m[1]}.resnets."),
+    (r"\.down\.(\d)\.downsample\.", lambda m: f".down_blocks.{m[1]}.downsamplers.0."),
+    (r"\.up\.(\d)\.block\.", lambda m: f".up_blocks.{3 - int(m[1])}.resnets."),
+    (r"\.up\.(\d)\.upsample\.", lambda m: f".up_blocks.{3 - int(m[1])}.upsamplers.0."),
+    (r"\.nin_shortcut\.", lambda m: ".conv_shortcut."),
+    (r"\.norm_out\.", lambda m: ".conv_norm_out."),
+]
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def _vae_from_ldm(tensors: Tensors) -> Tensors:
+    out = {}
+    for key, value in tensors.items():
+        if not key.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")):
+            continue
+        for pattern, name in _VAE_NAMES:
+            key = re.sub(pattern, name, key)
+        out[key] = value
+    return _modern_vae(out)
+
+
+def _modern_vae(tensors: Tensors) -> Tensors:
+    """Attention names and shapes of today's diffusers, from those of any of its ages."""
+    out = {}
+    for key, value in tensors.items():
+        key = re.sub(r"\.(query|key|value|proj_attn)\.", lambda m: f".{_OLD_ATTENTION[m[1]]}.", key)
+        if re.search(r"\.to_(q|k|v|out\.0)\.weight$", key) and value.ndim == 4:
+            value = value[:, :, 0, 0]
+        out[key] = value
+    return out
+
+
+def find_config(unet: Tensors, controlnet: Tensors, rank: int, heads: tuple[int, ...] | None = None) -> Config:
+    """Sizes as the shapes tell; heads are 64 wide unless given, since shapes can't tell that."""
+    levels = 1 + max(int(key.split(".")[1]) for key in unet if key.startswith("down_blocks."))
+    channels = tuple(unet[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in range(levels))
+    attended = [f"down_blocks.{i}.attentions.0.norm.weight" in unet for i in range(levels)]
+    if heads is None:
+        heads = tuple(width // HEAD_WIDTH for width in channels)
+    hint = "controlnet_cond_embedding."
+    hint_blocks = [key for key in controlnet if re.fullmatch(rf"{hint}blocks\.\d+\.weight", key)]
+    hint_channels = [controlnet[f"{hint}conv_in.weight"].shape[0]]
+    hint_channels += [controlnet[f"{hint}blocks.{i}.weight"].shape[0] for i in range(1, len(hint_blocks), 2)]
+    return Config(
+        in_channels=unet["conv_in.weight"].shape[1],
+        out_channels=unet["conv_out.weight"].shape[0],
+        channels=channels,
+        heads=tuple(n if there else 0 for n, there in zip(heads, attended)),
+        layers=1 + max(int(key.split(".")[3]) for key in unet if key.startswith("down_blocks.0.resnets.")),
+        rank=rank,
+        hint_channels=tuple(hint_channels),
+    )
+
+
+def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> Weights:
+    """Base and adapter as one, computed in fp32, nothing changed in place.
+
+    SR LoRA: W + (8 / rank) B A. Bokeh LoRA: its scale 1 / rank goes into B.
+    Raises ValueError if the adapter does not fit the base.
+    """
+    unet, vae = dict(base.unet), dict(base.vae)
+    for part, lora, rank in ((unet, adapter.unet, adapter.rank_unet), (vae, adapter.vae, adapter.rank_vae)):
+        for key, value in lora.items():
+            if ".base_layer." in key:
+                part[key.replace(".base_layer", "")] = value
+        for key, down in lora.items():
+            found = re.fullmatch(r"(.+)\.lora_A\.(.+)\.weight", key)
+            if found is None:
+                continue
+            name, up = f"{found[1]}.weight", lora.get(f"{found[1]}.lora_B.{found[2]}.weight")
+            if name not in part or up is None:
+                raise ValueError(
+                    f"{adapter.name} does not fit {base.name}: {name if up is not None else key} has no counterpart."
+                )
+            part[name] = _merged(part[name], down, up, LORA_ALPHA / rank, f"{adapter.name} does not fit {base.name}: {name}")
+    for key, value in adapter.processor.items():
+        unet[key] = value.float() / adapter.rank_bokeh if key.endswith("_lora.1.weight") else value
+    config = find_config(unet, adapter.controlnet, adapter.rank_bokeh, base.heads)
+    weights = Weights(unet, adapter.controlnet, vae, config, {"base": base.name, "adapter": adapter.name})
+    check(weights)
+    for part in (weights.unet, weights.controlnet, weights.vae):
+        part.update({key: value.to(dtype) for key, value in part.items()})
+    return weights
+
+
+def _merged(weight: Tensor, down: Tensor, up: Tensor, scale: float, complaint: str) -> Tensor:
+    delta = up.float().flatten(1) @ down.float().flatten(1)
+    if delta.numel() != weight.numel() or len(delta) != len(weight):
+        raise ValueError(f"{complaint} is {tuple(weight.shape)}, the adapter's update is for another size.")
+    return weight.float() + scale * delta.view_as(weight)
+
+
+def check(weights: Weights) -> None:
+    """Raise ValueError naming the first tensors that are missing, left over or of the wrong shape."""
+    with torch.device("meta"):
+        wanted = {"unet": UNet(weights.config).state_dict(), "controlnet": ControlNet(weights.config).state_dict()}
+    name = " + ".join(weights.sources.values()) or "the checkpoint"
+    for part, needed in wanted.items():
+        found = getattr(weights, part)
+        for what, keys in (("misses", needed.keys() - found.keys()), ("has unknown", found.keys() - needed.keys())):
+            if keys:
+                raise ValueError(f"{name} {what} {len(keys)} tensors of the {part}: {', '.join(sorted(keys)[:3])} ...")
+        for key, value in needed.items():
+            if value.shape != found[key].shape:
+                raise ValueError(f"{name}: {part} {key} is {tuple(found[key].shape)}, expected {tuple(value.shape)}.")
+    if "encoder.conv_in.weight" not in weights.vae or "decoder.conv_out.weight" not in weights.vae:
+        raise ValueError(f"{name} has no complete VAE.")
+
+
+def save(weights: Weights, path: Path) -> None:
+    """Write one merged safetensors file, whole or not at all."""
+    parts = {"unet": weights.unet, "controlnet": weights.controlnet, "vae": weights.vae}
+    tensors = {f"{part}.{key}": value.contiguous() for part, content in parts.items() for key, value in content.items()}
+    metadata = {
+        "format": "magicbokeh",
+        "format_version": FORMAT_VERSION,
+        "config": json.dumps(asdict(weights.config)),
+        "sources": json.dumps(weights.sources),
+    }
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        save_file(tensors, unfinished, metadata)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Weights:
+    """Read a merged file. Raises ValueError if it is something else or incomplete."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); make it again.") from None
+    if metadata.get("format") != "magicbokeh":
+        raise ValueError(f"{path.name} is no merged MagicBokeh checkpoint; make one with `magicbokeh convert`.")
+    if metadata["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path.name} has format {metadata['format_version']}, this version reads {FORMAT_VERSION}; update the pack."
+        )
+    tensors = load_file(path)
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["config"]).items()
+    }
+    parts = {part: _without_prefix(tensors, f"{part}.") for part in ("unet", "controlnet", "vae")}
+    weights = Weights(**parts, config=Config(**fields), sources={"file": path.name})
+    check(weights)
+    return weights

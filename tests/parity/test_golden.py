@@ -1,0 +1,80 @@
+"""Recorded runs of the released code on small random weights (golden/): every tensor is met, and nothing in a pickle runs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from magicbokeh_ops import checkpoint
+from magicbokeh_ops.network import ControlNet, UNet
+
+GOLDEN = Path(__file__).parent / "golden"
+ALPHA = json.loads((GOLDEN / "manifest.json").read_text())["alphas_cumprod_999"]
+
+
+def grey(name):
+    return torch.from_numpy(np.array(Image.open(GOLDEN / "inputs" / name), dtype=np.float32))[None, None] / 255
+
+
+def check(found, expected, what):
+    """Within 1e-4 of the recording's own scale."""
+    assert found.shape == expected.shape, what
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max(), what
+
+
+@pytest.fixture(scope="module")
+def networks():
+    weights = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
+    unet, control = UNet(weights.config).eval(), ControlNet(weights.config).eval()
+    unet.load_state_dict(weights.unet)
+    control.load_state_dict(weights.controlnet)
+    return unet, control
+
+
+@torch.inference_mode()
+def test_one_tile(networks):
+    unet, control = networks
+    recorded = load_file(GOLDEN / "tile.safetensors")
+    seen = {}
+
+    def record(name, module):
+        module.register_forward_hook(lambda _m, inputs, output: seen.update({f"{name}_in": inputs[0], f"{name}_out": output}))
+
+    names = json.loads((GOLDEN / "manifest.json").read_text())["tile"]
+    for name in ("fama16", "fama64", "plain16"):
+        record(name, unet.get_submodule(names[name]))
+    record("embedding", control.controlnet_cond_embedding)
+    record("time", unet.time_embedding)
+    record("conv_in", unet.conv_in)
+    latent = recorded["lq_latent"]
+    residuals = control(latent, grey("tile_defocus.png"))
+    epsilon = unet(latent, residuals, grey("tile_mask.png"))
+    for i, residual in enumerate(residuals):
+        name = next(key for key in recorded if key.startswith(f"controlnet_residual_{i:02d}"))
+        step = int(name.partition("@s")[2] or 1)
+        check(residual[..., ::step, ::step], recorded[name], name)
+    check(seen["embedding_out"][..., ::4, ::4], recorded["controlnet_cond_embedding@s4"], "hint embedding")
+    check(seen["time_out"], recorded["unet_time_emb"], "time embedding")
+    check(seen["conv_in_out"][..., ::4, ::4], recorded["unet_conv_in@s4"], "conv_in")
+    for name, step in (("fama16", 1), ("fama64", 4), ("plain16", 1)):
+        for side in ("in", "out"):
+            key = f"{name}_{side}" + (f"@s{step}" if step > 1 else "")
+            check(seen[f"{name}_{side}"][:, ::step, ::step], recorded[key], key)
+    check(epsilon, recorded["unet_eps"], "epsilon")
+    x0 = (latent - (1 - ALPHA) ** 0.5 * epsilon) / ALPHA**0.5
+    check(x0, recorded["x0_prev_sample"], "x0")
+
+
+@pytest.mark.parametrize(("name", "defocus", "mask"), [("all_in_focus", 0.06, 1.0), ("all_out_of_focus", 0.55, 0.0)])
+@torch.inference_mode()
+def test_uniform_masks(networks, name, defocus, mask):
+    unet, control = networks
+    latent = load_file(GOLDEN / "tile.safetensors")["lq_latent"]
+    residuals = control(latent, torch.full((1, 1, 512, 512), defocus))
+    epsilon = unet(latent, residuals, torch.full((1, 1, 512, 512), mask))
+    x0 = (latent - (1 - ALPHA) ** 0.5 * epsilon) / ALPHA**0.5
+    check(x0, load_file(GOLDEN / f"tile_{name}.safetensors")["x0_prev_sample"], name)
