@@ -17,7 +17,9 @@ demo: $(VENV)/installed
 
 # A real ComfyUI with this folder linked in: the one at COMFYUI_PATH (run by COMFYUI_PYTHON), or one that comfy-cli installs.
 # COMFY_ARGS goes to ComfyUI, for example COMFY_ARGS=--cpu.
+# COMFY_INSTALL tells comfy-cli for which device: --nvidia, --amd, --m-series or --cpu.
 COMFYUI_PYTHON ?= python3
+COMFY_INSTALL ?= --nvidia
 comfy:
 ifdef COMFYUI_PATH
 	ln -sfn "$(CURDIR)" "$(COMFYUI_PATH)/custom_nodes/magicbokeh"
@@ -25,7 +27,7 @@ ifdef COMFYUI_PATH
 else
 	test -d .comfy/venv || $(PYTHON) -m venv .comfy/venv
 	.comfy/venv/bin/pip install --quiet comfy-cli
-	test -d .comfy/ComfyUI || .comfy/venv/bin/comfy --skip-prompt --workspace .comfy/ComfyUI install --fast-deps
+	test -d .comfy/ComfyUI || .comfy/venv/bin/comfy --skip-prompt --workspace .comfy/ComfyUI install $(COMFY_INSTALL)
 	ln -sfn "$(CURDIR)" .comfy/ComfyUI/custom_nodes/magicbokeh
 	.comfy/venv/bin/comfy --skip-prompt --workspace .comfy/ComfyUI launch -- $(COMFY_ARGS)
 endif

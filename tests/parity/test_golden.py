@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from magicbokeh_ops import checkpoint
+from magicbokeh_ops import checkpoint, tiling
+from magicbokeh_ops.color import match_mean_and_spread
 from magicbokeh_ops.network import ControlNet, UNet
 
 GOLDEN = Path(__file__).parent / "golden"
-ALPHA = json.loads((GOLDEN / "manifest.json").read_text())["alphas_cumprod_999"]
+MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+ALPHA = MANIFEST["alphas_cumprod_999"]
 
 
 def grey(name):
@@ -44,7 +46,7 @@ def test_one_tile(networks):
     def record(name, module):
         module.register_forward_hook(lambda _m, inputs, output: seen.update({f"{name}_in": inputs[0], f"{name}_out": output}))
 
-    names = json.loads((GOLDEN / "manifest.json").read_text())["tile"]
+    names = MANIFEST["tile"]
     for name in ("fama16", "fama64", "plain16"):
         record(name, unet.get_submodule(names[name]))
     record("embedding", control.controlnet_cond_embedding)
@@ -78,3 +80,27 @@ def test_uniform_masks(networks, name, defocus, mask):
     epsilon = unet(latent, residuals, torch.full((1, 1, 512, 512), mask))
     x0 = (latent - (1 - ALPHA) ** 0.5 * epsilon) / ALPHA**0.5
     check(x0, load_file(GOLDEN / f"tile_{name}.safetensors")["x0_prev_sample"], name)
+
+
+@pytest.mark.parametrize(("size", "positions"), MANIFEST["units"]["positions_512"].items())
+def test_tile_positions(size, positions):
+    height, width = map(int, size.split("x"))
+    assert tiling.released_positions((height, width), 512, 256) == [tuple(p) for p in positions]
+
+
+@pytest.mark.parametrize("case", MANIFEST["units"]["blend_small"], ids=lambda case: case["key"])
+def test_blending(case):
+    recorded = load_file(GOLDEN / "units.safetensors")
+    image, out = (recorded[f"{case['key']}/{name}"] for name in ("image", "out"))
+    positions = tiling.released_positions(image.shape[-2:], 16, 8)
+    assert positions == [tuple(p) for p in case["positions"]]
+    for tile, (top, left) in zip(recorded[f"{case['key']}/patches_in"], positions, strict=True):
+        assert torch.equal(tile, image[..., top : top + 16, left : left + 16])
+    check(tiling.blend(list(recorded[f"{case['key']}/patches_mod"]), positions, image.shape[-2:], 8), out, case["key"])
+
+
+def test_colour_transfer():
+    recorded = load_file(GOLDEN / "units.safetensors")
+    source, target, out = (recorded[f"adain_small/{name}"].permute(2, 0, 1)[None] for name in ("source", "target", "out"))
+    found = (match_mean_and_spread(target / 255, source / 255) * 255).byte()
+    assert ((found.int() - out.int()).abs() > 0).float().mean() < 0.005 and (found.int() - out.int()).abs().max() <= 1

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magicbokeh_ops.aperture import Aperture
-from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
+from magicbokeh_ops.color import linear_to_srgb, match_low_frequencies, match_mean_and_spread, srgb_to_linear
 from magicbokeh_ops.demo import demo_photo
 from magicbokeh_ops.overlay import BEHIND, IN_FOCUS, IN_FRONT, focus_overlay
 from magicbokeh_ops.sweep import EASINGS, sweep
 from magicbokeh_ops.synthesis.raytrace import Layer, flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
+from magicbokeh_ops.tiling import blend, released_positions
 
 
 @given(st.sampled_from(EASINGS), st.floats(0, 100), st.floats(0, 100), st.integers(2, 50), st.booleans())
@@ -104,3 +105,25 @@ def test_scenes_repeat_and_differ():
     middle = [float(layer.disparity()[0, 32, 32]) for layer in first]
     assert middle == sorted(middle, reverse=True) and middle[2] == pytest.approx(0.15)
     assert first[2].color.max() > 1 and rays_for(20) == round(torch.pi * 22**2)
+
+
+@given(st.integers(16, 200), st.integers(16, 200))
+def test_released_tiles_cover_everything(height, width):
+    positions = released_positions((height, width), 16, 8)
+    tiles = [torch.ones(1, 1, 16, 16)] * len(positions)
+    assert torch.allclose(blend(tiles, positions, (height, width), 8), torch.ones(1, 1, height, width))
+    assert len(set(positions)) == len(positions)
+
+
+def test_a_short_axis_is_refused():
+    with pytest.raises(ValueError, match="shorter than a tile"):
+        released_positions((10, 40), 16, 8)
+
+
+def test_colour_transfers():
+    generator = torch.Generator().manual_seed(0)
+    image, reference = torch.rand(2, 2, 3, 40, 50, generator=generator) * 0.5 + 0.2
+    matched = match_mean_and_spread(image, 0.6 * reference + 0.2)
+    assert torch.allclose(matched.mean((2, 3)), (0.6 * reference + 0.2).mean((2, 3)), atol=1e-3)
+    assert torch.allclose(match_low_frequencies(image + 0.1, image), image, atol=1e-5)
+    assert torch.allclose(match_mean_and_spread(image, image), image, atol=1e-5)
