@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
-from magicbokeh_ops import checkpoint, tiling
+from magicbokeh_ops import checkpoint, sampler, tiling
 from magicbokeh_ops.color import match_mean_and_spread
 from magicbokeh_ops.network import ControlNet, UNet
 
 GOLDEN = Path(__file__).parent / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
-ALPHA = MANIFEST["alphas_cumprod_999"]
 
 
 def grey(name):
@@ -29,8 +29,32 @@ def check(found, expected, what):
 
 
 @pytest.fixture(scope="module")
-def networks():
-    weights = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
+def weights():
+    return checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
+
+
+class DiffusersCodec:
+    """The VAE as diffusers runs it, with the merged encoder."""
+
+    def __init__(self, tensors):
+        self.vae = AutoencoderKL.from_config(AutoencoderKL.load_config(GOLDEN / "sd" / "vae")).eval()
+        self.vae.load_state_dict(tensors)
+
+    def encode(self, image):
+        posterior = self.vae.encode(image).latent_dist
+        return posterior.mean, posterior.std
+
+    def decode(self, latent):
+        return self.vae.decode(latent).sample
+
+
+@pytest.fixture(scope="module")
+def codec(weights):
+    return DiffusersCodec(weights.vae)
+
+
+@pytest.fixture(scope="module")
+def networks(weights):
     unet, control = UNet(weights.config).eval(), ControlNet(weights.config).eval()
     unet.load_state_dict(weights.unet)
     control.load_state_dict(weights.controlnet)
@@ -67,8 +91,7 @@ def test_one_tile(networks):
             key = f"{name}_{side}" + (f"@s{step}" if step > 1 else "")
             check(seen[f"{name}_{side}"][:, ::step, ::step], recorded[key], key)
     check(epsilon, recorded["unet_eps"], "epsilon")
-    x0 = (latent - (1 - ALPHA) ** 0.5 * epsilon) / ALPHA**0.5
-    check(x0, recorded["x0_prev_sample"], "x0")
+    check(sampler.clean_latent(latent, epsilon), recorded["x0_prev_sample"], "x0")
 
 
 @pytest.mark.parametrize(("name", "defocus", "mask"), [("all_in_focus", 0.06, 1.0), ("all_out_of_focus", 0.55, 0.0)])
@@ -78,7 +101,7 @@ def test_uniform_masks(networks, name, defocus, mask):
     latent = load_file(GOLDEN / "tile.safetensors")["lq_latent"]
     residuals = control(latent, torch.full((1, 1, 512, 512), defocus))
     epsilon = unet(latent, residuals, torch.full((1, 1, 512, 512), mask))
-    x0 = (latent - (1 - ALPHA) ** 0.5 * epsilon) / ALPHA**0.5
+    x0 = sampler.clean_latent(latent, epsilon)
     check(x0, load_file(GOLDEN / f"tile_{name}.safetensors")["x0_prev_sample"], name)
 
 
@@ -104,3 +127,39 @@ def test_colour_transfer():
     source, target, out = (recorded[f"adain_small/{name}"].permute(2, 0, 1)[None] for name in ("source", "target", "out"))
     found = (match_mean_and_spread(target / 255, source / 255) * 255).byte()
     assert ((found.int() - out.int()).abs() > 0).float().mean() < 0.005 and (found.int() - out.int()).abs().max() <= 1
+
+
+def test_the_schedule():
+    assert sampler.alpha_at(999) == pytest.approx(MANIFEST["alphas_cumprod_999"], rel=1e-6)
+
+
+@torch.inference_mode()
+def test_encoder_and_decoder(codec):
+    recorded = load_file(GOLDEN / "tile.safetensors")
+    lq = torch.from_numpy(np.array(Image.open(GOLDEN / "inputs" / "tile_lq.png"), dtype=np.float32)).permute(2, 0, 1)[None]
+    mean, deviation = codec.encode(lq / 255 * 2 - 1)
+    check(mean, recorded["posterior_mean"], "mean")
+    check(deviation, recorded["posterior_std"], "deviation")
+    check((mean + deviation * recorded["posterior_noise"]) * sampler.VAE_SCALE, recorded["lq_latent"], "latent")
+    check(codec.decode(recorded["x0_prev_sample"] / sampler.VAE_SCALE)[..., ::8, ::8], recorded["decoded_raw@s8"], "decoded")
+
+
+@torch.inference_mode()
+def test_the_whole_released_procedure(networks, codec):
+    recorded = load_file(GOLDEN / "pipeline.safetensors")
+    image = (
+        torch.from_numpy(np.array(Image.open(GOLDEN / "inputs" / "image.png"), dtype=np.float32)).permute(2, 0, 1)[None] / 255
+    )
+    defocus = (grey("depth_u8.png") - MANIFEST["pipeline"]["focus_value"]).abs() * MANIFEST["pipeline"]["K"] / 32
+    check(defocus[..., ::8, ::8], recorded["disp_k@s8"], "defocus")
+    seen = []
+    regions = (defocus <= 0.1).float()
+    out = sampler.sample_as_released(
+        *networks, codec, image, defocus, regions, recorded["tile_noise"], lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(i, 4) for i in range(5)]
+    found, expected = (out[0].permute(1, 2, 0)[::2, ::2] * 255).byte().int(), recorded["final_u8@s2"].int()
+    assert ((found - expected).abs() <= 1).float().mean() >= 0.999
+    assert (found != expected).float().mean() < 0.01
+    with pytest.raises(ValueError, match="noise is for 3 tiles"):
+        sampler.sample_as_released(*networks, codec, image, defocus, regions, recorded["tile_noise"][:3])
