@@ -25,7 +25,6 @@ from .network import Config, ControlNet, UNet
 Tensors = dict[str, Tensor]
 
 FORMAT_VERSION = "1"
-VAE_SCALE = 0.18215
 HEAD_WIDTH = 64  # of Stable Diffusion 2.1, for files that do not say it
 LORA_ALPHA = 8  # peft's default, in effect since the release sets none
 
