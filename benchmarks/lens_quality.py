@@ -20,36 +20,29 @@ from magicbokeh_ops.synthesis.raytrace import flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
 
 
-def shifts(radius: Tensor):
-    reach = int(radius.max()) + 1
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            yield reach, dy, dx, math.hypot(dy, dx)
+def shifted(planes: Tensor, reach: int):
+    """Planes (C, H, W) moved by every offset up to `reach`, and the length of the offset."""
+    height, width = planes.shape[-2:]
+    padded = F.pad(planes[None], (reach,) * 4, mode="replicate")[0]
+    for dy in range(2 * reach + 1):
+        for dx in range(2 * reach + 1):
+            yield padded[:, dy : dy + height, dx : dx + width], math.hypot(dy - reach, dx - reach)
 
 
 def gather(light: Tensor, radius: Tensor) -> Tensor:
     """Each pixel averages a disc of its own radius: what depth-scaled blur nodes do."""
-    height, width = radius.shape[-2:]
     total, weights = torch.zeros_like(light), torch.zeros_like(radius)
-    padded = None
-    for reach, dy, dx, distance in shifts(radius):
-        if padded is None:
-            padded = F.pad(light[None], (reach,) * 4, mode="replicate")[0]
+    for source, distance in shifted(light, int(radius.max()) + 1):
         weight = (radius - distance + 0.5).clamp(0, 1)
-        total += weight * padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+        total += weight * source
         weights += weight
     return total / weights
 
 
 def scatter(light: Tensor, radius: Tensor) -> Tensor:
     """Each pixel spreads over a soft disc of its own radius, whatever its depth: BokehMe's classical renderer."""
-    height, width = radius.shape[-2:]
     total, weights = torch.zeros_like(light), torch.zeros_like(radius)
-    padded = None
-    for reach, dy, dx, distance in shifts(radius):
-        if padded is None:
-            padded = F.pad(torch.cat([light, radius])[None], (reach,) * 4, mode="replicate")[0]
-        source = padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width]
+    for source, distance in shifted(torch.cat([light, radius]), int(radius.max()) + 1):
         weight = (0.5 + 0.5 * torch.tanh(4 * (source[3:] - distance))) / (source[3:] ** 2 + 0.2)
         total += weight * source[:3]
         weights += weight

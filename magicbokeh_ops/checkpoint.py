@@ -79,12 +79,13 @@ def read_tensors(path: Path):
         except SafetensorError as error:
             raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); download it again.") from None
     names = _named_classes(path)
-    strange = [name for name in names if not name.startswith(("torch.", "diffusers.", "models.", *_PLAIN))]
+    modules = [
+        name for name in names if name.startswith(("torch.nn.", "diffusers.", "models.")) and not _BUILT_IN.fullmatch(name)
+    ]
+    strange = [name for name in names if name not in modules and not _BUILT_IN.fullmatch(name)]
     if strange:
         raise ValueError(f"{path.name} names {strange[0]}, which no weights need; it was not loaded and nothing in it ran.")
-    stand_ins: list = [
-        (_stand_in(name), name) for name in names if name.startswith(("torch.nn.modules.", "diffusers.", "models."))
-    ]
+    stand_ins: list = [(_stand_in(name), name) for name in modules]
     try:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -92,8 +93,12 @@ def read_tensors(path: Path):
         raise ValueError(f"{path.name} is damaged or no torch file; download it again.") from None
 
 
-# Containers that torch's loader builds itself.
-_PLAIN = ("collections.OrderedDict", "collections.defaultdict", "builtins.set", "__builtin__.set", "_codecs.encode", "numpy.")
+# What tensors and plain containers are made of; torch's loader builds these itself.
+_BUILT_IN = re.compile(
+    r"torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.(Parameter|Buffer)"
+    r"|torch\.(Tensor|Size|device)|torch\.[a-z]+\d+|torch\.(cuda\.)?\w*Storage|torch\.storage\.\w*Storage"
+    r"|collections\.(OrderedDict|Counter)|(builtins|__builtin__)\.(set|bytearray)|_codecs\.encode"
+)
 
 
 def _named_classes(path: Path) -> list[str]:
@@ -210,9 +215,8 @@ def _checked_base(unet: Tensors, vae: Tensors, heads: tuple[int, ...] | None, na
         raise ValueError(f"{name} is no Stable Diffusion U-Net; MagicBokeh needs Stable Diffusion 2.1-base.")
     if projection.ndim == 4:
         raise ValueError(f"{name} is a Stable Diffusion 1 model; MagicBokeh needs Stable Diffusion 2.1-base.")
-    pruned = {key: value for key, value in unet.items() if not re.search(r"^mid_block\.|\.attn2\.|_blocks\.\d+\.norm2\.", key)}
-    unet = {key: value for key, value in pruned.items() if not re.search(r"transformer_blocks\.\d+\.norm2\.", key)}
-    return Base(unet, vae, heads, name)
+    unneeded = re.compile(r"^mid_block\.|\.attn2\.|transformer_blocks\.\d+\.norm2\.")
+    return Base({key: value for key, value in unet.items() if not unneeded.search(key)}, vae, heads, name)
 
 
 def _without_prefix(tensors: Tensors, prefix: str) -> Tensors:

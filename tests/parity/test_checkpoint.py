@@ -48,7 +48,17 @@ def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path, function, leg
     assert not marker.exists()
 
 
-def test_stand_ins_are_inert(tmp_path):
+@pytest.mark.parametrize(
+    "function", [setattr, torch.hub.load, getattr], ids=["builtins.setattr", "torch.hub.load", "builtins.getattr"]
+)
+def test_names_close_to_allowed_ones_are_refused_by_name(tmp_path, function):
+    path = tmp_path / "close.pkl"
+    torch.save({"rank_unet": Runs(function, "a", "b")}, path)
+    with pytest.raises(ValueError, match="(builtins.[gs]etattr|__builtin__.[gs]etattr|torch.hub.load), which no weights need"):
+        checkpoint.read_adapter(path)
+
+
+def test_stand_ins_are_inert():
     """A class under an allowed name is not imported: the real one would have been found and called."""
     content = checkpoint.read_tensors(GOLDEN / "lora.pkl")
     module = content["controlnet"]

@@ -62,13 +62,23 @@ def test_demo_photo_is_as_described():
     assert helmet > face + 0.1 > backdrop + 0.5
 
 
-def test_a_ray_meets_slanted_planes_where_geometry_says():
-    """One ray through a lens of K pixels, against intersecting it in space (x per pixel, z = 1 / disparity)."""
-    k, focus, plane, u, x = 12.0, 0.6, (0.2, 0.002, 0.0), 0.7, 50.0
-    radius = k * (plane[0] + plane[1] * x - focus) / (1 - k * plane[1] * u)
-    hit = x + radius * u
-    # In disparity space a ray is a line: it passes x at the focal plane and moves K u pixels per unit of disparity.
-    assert x + k * u * (plane[0] + plane[1] * hit - focus) == pytest.approx(hit)
+class OnePoint(Aperture):
+    """A lens that lets through a single ray per pixel."""
+
+    def samples(self, n, field=(0.0, 0.0)):
+        return torch.tensor([[0.7, 0.0]])
+
+
+def test_a_ray_meets_a_slanted_plane_where_geometry_says():
+    """The layer's colour is its own x, so the picture tells where each ray met it.
+
+    In disparity space a ray is a line: it passes x at the focal plane and moves K u pixels per unit of disparity.
+    """
+    k, focus, plane = 12.0, 0.6, (0.2, 0.002, 0.0)
+    color = torch.arange(80.0).expand(3, 40, 80) / 80
+    hit = 80 * trace([Layer(color, torch.ones(1, 40, 80), plane)], focus, k, 1, OnePoint())[0, 20, 20:60]
+    disparity = plane[0] + plane[1] * hit
+    assert torch.allclose(hit, torch.arange(20.0, 60.0) + k * 0.7 * (disparity - focus), atol=1e-3)
 
 
 def test_the_traced_picture_of_a_slanted_plane_shifts_with_the_aperture():
