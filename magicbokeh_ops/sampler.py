@@ -1,24 +1,45 @@
 """The one diffusion step (paper Sec. 3): encode, condition, predict the clean latent, decode."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .color import match_mean_and_spread
+from .color import match_low_frequencies, match_mean_and_spread
+from .defocus import check_image, check_map, resize
 from .network import TIMESTEP
-from .tiling import blend, released_positions
+from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
 VAE_SCALE = 0.18215
-TILE, STRIDE = 512, 256
+CELL = 8  # pixels per latent
+TRAINED = 512  # pixels per side of the pictures that the networks were trained on
+RELEASED_STRIDE = 256
+SMALLEST = 64
+UPSCALE_LIMIT = 4
+
+# In latents. A few more than the 64 that the networks were trained on make fewer tiles with an overlap of 48 pixels.
+TILE, OVERLAP = 72, 6
+CODEC_TILE, CODEC_OVERLAP = 256, 16
+
+PRESETS = ["fast", "reference"]
+COLOR_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "adain": match_mean_and_spread,
+    "wavelet": match_low_frequencies,
+    "none": lambda image, _: image.clamp(0, 1),
+}
+
+# predict(latent, defocus, regions): clean latent of tiles, see `predict`.
+Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Progress = Callable[[int, int], None]
 
 
 class Codec(Protocol):
     """Images (B, 3, H, W) in [-1, 1] to and from unscaled latents (B, 4, H / 8, W / 8)."""
 
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the posterior."""
+    def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        """The posterior's mean, or with noise (B, 4, H / 8, W / 8) the sample mean + deviation * noise."""
         ...
 
     def decode(self, latent: Tensor) -> Tensor: ...
@@ -36,42 +57,220 @@ def clean_latent(latent: Tensor, epsilon: Tensor) -> Tensor:
     return (latent.float() - (1 - alpha) ** 0.5 * epsilon.float()) / alpha**0.5
 
 
-def predict(unet: nn.Module, controlnet: nn.Module, latent: Tensor, defocus: Tensor, regions: Tensor | None) -> Tensor:
-    """Clean latent (B, 4, h, w) of a scaled latent; defocus and regions (focus mask) at image size, (B, 1, H, W)."""
-    return clean_latent(latent, unet(latent, controlnet(latent, defocus), regions))
-
-
-def sample_as_released(
+def predict(
     unet: nn.Module,
     controlnet: nn.Module,
+    latent: Tensor,
+    defocus: Tensor,
+    regions: Tensor | None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Clean latent (B, 4, h, w) of a scaled latent, computed on `device` in `dtype` and brought back.
+
+    defocus, regions (focus mask): (B, 1, H, W) at image size; regions None = one region.
+    """
+    x = latent.to(device, dtype)
+    if regions is not None:
+        regions = regions.to(device, dtype)
+    epsilon = unet(x, controlnet(x, defocus.to(device, dtype)), regions)
+    return clean_latent(latent, epsilon.to(latent.device))
+
+
+class _Steps:
+    """Tells `progress` of every step before it is taken, and of the end."""
+
+    def __init__(self, progress: Progress | None, total: int):
+        self.progress, self.done, self.total = progress, 0, total
+
+    def __call__(self) -> None:
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+        self.done += 1
+
+
+def _crop(x: Tensor, position: tuple[int, int], size: Sequence[int], cell: int = CELL) -> Tensor:
+    (top, left), (height, width) = position, size
+    return x[..., cell * top : cell * (top + height), cell * left : cell * (left + width)]
+
+
+def encode_whole(
+    codec: Codec, image: Tensor, noise: Tensor | None = None, tile: int = CODEC_TILE, step: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Unscaled latent (1, 4, H / 8, W / 8) of an image (1, 3, H, W) in [0, 1], in tiles of at most `tile` latents.
+
+    noise: of the posterior, at the latent's size. Both sides must be multiples of 8.
+    """
+    size = [length // CELL for length in image.shape[-2:]]
+    positions, tile_size = even_tiles(size, tile, CODEC_OVERLAP)
+
+    def tiles() -> Iterator[Tensor]:
+        for position in positions:
+            step()
+            pixels = 2 * _crop(image, position, tile_size) - 1
+            yield codec.encode(pixels, None if noise is None else _crop(noise, position, tile_size, 1))
+
+    return blend(tiles(), positions, size, CODEC_OVERLAP, smooth_ramp)
+
+
+def sample_fast(
     codec: Codec,
+    predict: Predict,
     image: Tensor,
     defocus: Tensor,
     regions: Tensor | None,
     noise: Tensor | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """The released procedure: each tile of 512 pixels encoded, predicted and decoded by itself, blended, AdaIN.
+    tile: int = TILE,
+    codec_tile: int = CODEC_TILE,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Encode and decode the whole image; predict in tiles that are blended as latents.
 
-    image: (1, 3, H, W) sRGB in [0, 1], sides of 512 or more. defocus: (1, 1, H, W). regions: focus mask or None.
-    noise: posterior noise (tiles, 4, 64, 64) in the order of the tiles; None takes the posterior's mean.
-    Returns (1, 3, H, W) in [0, 1]. The blended picture is cut to 8 bit before the colour transfer, as released.
+    image: (1, 3, H, W) in [0, 1], sides multiples of 8. defocus, regions: (1, 1, H, W). noise: (1, 4, H / 8, W / 8).
+    tile, codec_tile: largest sides in latents, of the prediction's tiles and of the VAE's. batch: tiles per prediction.
+    Returns the picture in [0, 1], before any colour transfer, and its unscaled latent.
     """
-    size = image.shape[-2:]
-    positions = released_positions(size, TILE, STRIDE)
+    size = [length // CELL for length in image.shape[-2:]]
+    positions, tile_size = even_tiles(size, tile, OVERLAP)
+    coded, coded_size = even_tiles(size, codec_tile, CODEC_OVERLAP)
+    step = _Steps(progress, 2 * len(coded) + -(-len(positions) // batch))
+    latent = encode_whole(codec, image, noise, codec_tile, step) * VAE_SCALE
+
+    def predicted() -> Iterator[Tensor]:
+        for i in range(0, len(positions), batch):
+            step()
+            some = positions[i : i + batch]
+            x = torch.cat([_crop(latent, position, tile_size, 1) for position in some])
+            hints = torch.cat([_crop(defocus, position, tile_size) for position in some])
+            masks = None if regions is None else torch.cat([_crop(regions, position, tile_size) for position in some])
+            yield from predict(x, hints, masks).split(1)
+
+    latent = blend(predicted(), positions, size, OVERLAP, smooth_ramp) / VAE_SCALE
+
+    def decoded() -> Iterator[Tensor]:
+        for position in coded:
+            step()
+            yield codec.decode(_crop(latent, position, coded_size, 1)).clamp(-1, 1)
+
+    corners = [(CELL * top, CELL * left) for top, left in coded]
+    picture = (blend(decoded(), corners, image.shape[-2:], CELL * CODEC_OVERLAP, smooth_ramp) + 1) / 2
+    step()
+    return picture, latent
+
+
+def sample_as_released(
+    codec: Codec,
+    predict: Predict,
+    image: Tensor,
+    defocus: Tensor,
+    regions: Tensor | None,
+    noise: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The released procedure: each tile of 512 pixels is encoded, predicted and decoded by itself; pixels are blended.
+
+    image: (1, 3, H, W) in [0, 1], sides of 512 or more. defocus, regions: (1, 1, H, W).
+    noise: (tiles, 4, 64, 64), of the posterior, in the order of the tiles.
+    Returns the picture in [0, 1], before the colour transfer, cut to 8 bit as released.
+    """
+    size, tile = image.shape[-2:], (TRAINED, TRAINED)
+    positions = released_positions(size, TRAINED, RELEASED_STRIDE)
     if noise is not None and len(noise) != len(positions):
         raise ValueError(f"noise is for {len(noise)} tiles, but this image has {len(positions)}.")
-    tiles = []
-    for i, (top, left) in enumerate(positions):
-        if progress is not None:
-            progress(i, len(positions))
-        here = (..., slice(top, top + TILE), slice(left, left + TILE))
-        mean, deviation = codec.encode(2 * image[here] - 1)
-        if noise is not None:
-            mean = mean + deviation * noise[i : i + 1]
-        x0 = predict(unet, controlnet, mean * VAE_SCALE, defocus[here], None if regions is None else regions[here])
-        tiles.append(codec.decode(x0 / VAE_SCALE).clamp(-1, 1))
-    if progress is not None:
-        progress(len(positions), len(positions))
-    blended = (blend(tiles, positions, size, STRIDE) + 1) / 2
-    return match_mean_and_spread((blended * 255).floor() / 255, image)
+    step = _Steps(progress, 3 * len(positions))
+    latents = []
+    for i, position in enumerate(positions):
+        step()
+        pixels = 2 * _crop(image, position, tile, 1) - 1
+        latents.append(codec.encode(pixels, None if noise is None else noise[i : i + 1]) * VAE_SCALE)
+    for i, position in enumerate(positions):
+        step()
+        masks = None if regions is None else _crop(regions, position, tile, 1)
+        latents[i] = predict(latents[i], _crop(defocus, position, tile, 1), masks)
+
+    def decoded() -> Iterator[Tensor]:
+        for latent in latents:
+            step()
+            yield codec.decode(latent / VAE_SCALE).clamp(-1, 1)
+
+    picture = (blend(decoded(), positions, size, RELEASED_STRIDE) + 1) / 2
+    step()
+    return _eight_bit(picture)
+
+
+def _eight_bit(picture: Tensor) -> Tensor:
+    return (picture.clamp(0, 1) * 255).floor() / 255
+
+
+def _grow(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Mirror the right and lower ends of a picture until it has `size`."""
+    rows, cols = (mirrored(length, wanted).to(x.device) for length, wanted in zip(x.shape[-2:], size))
+    return x[..., rows, :][..., cols]
+
+
+def target_size(size: Sequence[int], upscale: float) -> tuple[int, int]:
+    """Height and width of the result. Raises ValueError if the image is too small or `upscale` is out of range."""
+    if not 1 <= upscale <= UPSCALE_LIMIT:
+        raise ValueError(f"upscale is {upscale:g}; it goes from 1 to {UPSCALE_LIMIT}.")
+    height, width = (round(length * upscale) for length in size)
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"image is {width} x {height} pixels; MagicBokeh needs {SMALLEST} at least on each side.")
+    return height, width
+
+
+def render(
+    codec: Codec,
+    predict: Predict,
+    image: Tensor,
+    defocus: Tensor,
+    focus_mask: Tensor | None = None,
+    preset: str = "fast",
+    upscale: float = 1.0,
+    color_fix: str = "adain",
+    seed: int | None = None,
+    noise: Tensor | None = None,
+    tile: int = TILE,
+    codec_tile: int = CODEC_TILE,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Restore a photo and blur it as its defocus map says, in one step.
+
+    image: (1, 3, H, W) sRGB in [0, 1]. defocus (radius / 32) and focus_mask: (1, 1, h, w), scaled to the result's size;
+    defocus 0 everywhere is plain super-resolution, focus_mask None = attention over everything.
+    preset: "fast" or "reference" (the released tiles). upscale: factor before the step, 1 to 4, bicubic.
+    color_fix: "adain", "wavelet" or "none"; takes colours from the whole input.
+    seed: samples the VAE's posterior; None takes its mean. noise: the recorded sample itself, for "reference" only.
+    tile, codec_tile, batch: see `sample_fast`.
+    Returns the picture (1, 3, H * upscale, W * upscale) in [0, 1], and for "fast" its unscaled latent, sides rounded up.
+    Raises ValueError for a bad option, a picture below 64 pixels and NaN.
+    """
+    check_image(image)
+    check_map(defocus, "defocus")
+    for name, value, choices in (("preset", preset, PRESETS), ("color_fix", color_fix, list(COLOR_FIXES))):
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
+    size = target_size(image.shape[-2:], upscale)
+    if size != tuple(image.shape[-2:]):
+        image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
+    cell = CELL if preset == "fast" else 1
+    padded = [max(TRAINED, -(-length // cell) * cell) for length in size]
+    inputs = [_grow(image, padded), _grow(resize(defocus, size), padded)]
+    inputs.append(None if focus_mask is None else _grow((resize(focus_mask, size) > 0.5).float(), padded))
+    if preset == "fast":
+        if seed is not None:
+            noise = _noise(seed, 1, *(length // CELL for length in padded))
+        picture, latent = sample_fast(codec, predict, *inputs, noise, tile, codec_tile, batch, progress)
+        latent = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
+    else:
+        if seed is not None:
+            tiles = len(released_positions(padded, TRAINED, RELEASED_STRIDE))
+            noise = _noise(seed, tiles, TRAINED // CELL, TRAINED // CELL)
+        picture, latent = sample_as_released(codec, predict, *inputs, noise, progress), None
+    picture = COLOR_FIXES[color_fix](picture[..., : size[0], : size[1]], image)
+    return _eight_bit(picture) if preset == "reference" else picture, latent
+
+
+def _noise(seed: int, count: int, height: int, width: int) -> Tensor:
+    return torch.randn(count, 4, height, width, generator=torch.Generator().manual_seed(seed))

@@ -1,16 +1,17 @@
 """Recorded runs of the released code on small random weights (golden/): every tensor is met, and nothing in a pickle runs."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file
 
 from magicbokeh_ops import checkpoint, sampler, tiling
+from magicbokeh_ops.codec import DiffusersCodec
 from magicbokeh_ops.color import match_mean_and_spread
 from magicbokeh_ops.network import ControlNet, UNet
 
@@ -31,21 +32,6 @@ def check(found, expected, what):
 @pytest.fixture(scope="module")
 def weights():
     return checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
-
-
-class DiffusersCodec:
-    """The VAE as diffusers runs it, with the merged encoder."""
-
-    def __init__(self, tensors):
-        self.vae = AutoencoderKL.from_config(AutoencoderKL.load_config(GOLDEN / "sd" / "vae")).eval()
-        self.vae.load_state_dict(tensors)
-
-    def encode(self, image):
-        posterior = self.vae.encode(image).latent_dist
-        return posterior.mean, posterior.std
-
-    def decode(self, latent):
-        return self.vae.decode(latent).sample
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +123,11 @@ def test_the_schedule():
 def test_encoder_and_decoder(codec):
     recorded = load_file(GOLDEN / "tile.safetensors")
     lq = torch.from_numpy(np.array(Image.open(GOLDEN / "inputs" / "tile_lq.png"), dtype=np.float32)).permute(2, 0, 1)[None]
-    mean, deviation = codec.encode(lq / 255 * 2 - 1)
+    pixels, noise = lq / 255 * 2 - 1, recorded["posterior_noise"]
+    mean = codec.encode(pixels)
     check(mean, recorded["posterior_mean"], "mean")
-    check(deviation, recorded["posterior_std"], "deviation")
-    check((mean + deviation * recorded["posterior_noise"]) * sampler.VAE_SCALE, recorded["lq_latent"], "latent")
+    check(codec.encode(pixels, torch.ones_like(noise)) - mean, recorded["posterior_std"], "deviation")
+    check(codec.encode(pixels, noise) * sampler.VAE_SCALE, recorded["lq_latent"], "latent")
     check(codec.decode(recorded["x0_prev_sample"] / sampler.VAE_SCALE)[..., ::8, ::8], recorded["decoded_raw@s8"], "decoded")
 
 
@@ -154,12 +141,16 @@ def test_the_whole_released_procedure(networks, codec):
     check(defocus[..., ::8, ::8], recorded["disp_k@s8"], "defocus")
     seen = []
     regions = (defocus <= 0.1).float()
-    out = sampler.sample_as_released(
-        *networks, codec, image, defocus, regions, recorded["tile_noise"], lambda done, total: seen.append((done, total))
+    arguments = codec, partial(sampler.predict, *networks), image, defocus, regions
+    out, _ = sampler.render(
+        *arguments,
+        preset="reference",
+        noise=recorded["tile_noise"],
+        progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(i, 4) for i in range(5)]
+    assert seen == [(i, 12) for i in range(13)]
     found, expected = (out[0].permute(1, 2, 0)[::2, ::2] * 255).byte().int(), recorded["final_u8@s2"].int()
     assert ((found - expected).abs() <= 1).float().mean() >= 0.999
     assert (found != expected).float().mean() < 0.01
     with pytest.raises(ValueError, match="noise is for 3 tiles"):
-        sampler.sample_as_released(*networks, codec, image, defocus, regions, recorded["tile_noise"][:3])
+        sampler.render(*arguments, preset="reference", noise=recorded["tile_noise"][:3])

@@ -1,0 +1,236 @@
+"""The one step around a small random network and a codec whose result is known."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch.utils.flop_counter import FlopCounterMode
+
+from magicbokeh_ops import sampler
+from magicbokeh_ops.codec import DiffusersCodec
+from magicbokeh_ops.network import Config, ControlNet, UNet
+
+GAIN = sampler.alpha_at(999) ** 0.5
+SMALL = Config(channels=(32, 32, 64, 64), heads=(1, 1, 2, 0), rank=4, hint_channels=(8, 16, 16, 32))
+
+
+class LinearCodec:
+    """Means of 8 x 8 cells, stored so small that a network which predicts nothing gives the picture back."""
+
+    def __init__(self, tint=0.0):
+        self.tint, self.calls = tint, []
+
+    def encode(self, image, noise=None):
+        self.calls.append(("encode", *image.shape[-2:]))
+        small = F.avg_pool2d(image, 8) * GAIN
+        latent = torch.cat([small, small.mean(1, keepdim=True)], 1)
+        return latent if noise is None else latent + 0.001 * noise
+
+    def decode(self, latent):
+        self.calls.append(("decode", *latent.shape[-2:]))
+        picture = F.interpolate(latent[:, :3], scale_factor=8, mode="bilinear")
+        return picture + self.tint * picture.mean((2, 3), keepdim=True)
+
+
+def nothing(latent, defocus, regions):
+    return latent / GAIN
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Random, with a prediction of a few percent of the picture."""
+    torch.manual_seed(0)
+    unet, controlnet = UNet(SMALL).eval(), ControlNet(SMALL).eval()
+    for parameter in (*unet.parameters(), *controlnet.parameters()):
+        parameter.requires_grad_(False)
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=1 / parameter[0].numel() ** 0.5)
+    unet.conv_out.weight *= 0.02 * GAIN * sampler.VAE_SCALE
+    unet.conv_out.bias *= 0
+    return partial(sampler.predict, unet, controlnet)
+
+
+def picture(height, width, seed=0):
+    small = torch.rand(1, 3, height // 16 + 1, width // 16 + 1, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(small, size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+def ramp(height, width):
+    return torch.linspace(0.2, 0.8, width).expand(1, 3, height, width).contiguous()
+
+
+def flat(image, value=0.0):
+    return torch.full_like(image[:, :1], value)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (64, 64), (65, 131), (700, 1201), (1030, 200)])
+@pytest.mark.parametrize("preset", sampler.PRESETS)
+def test_any_size_comes_back_in_place(size, preset):
+    image = picture(*size)
+    out, latent = sampler.render(LinearCodec(), nothing, image, flat(image), preset=preset, color_fix="none")
+    assert out.shape == image.shape
+    expected = F.interpolate(F.avg_pool2d(image, 8, ceil_mode=True), scale_factor=8, mode="bilinear")
+    assert (out - expected[..., : size[0], : size[1]]).abs()[..., 16:-16, 16:-16].mean() < 0.02
+    if preset == "fast":
+        assert latent.shape == (1, 4, -(-size[0] // 8), -(-size[1] // 8))
+        again = LinearCodec().decode(latent).add(1).div(2)[..., : size[0] - 12, : size[1] - 12]
+        assert torch.allclose(again, out[..., :-12, :-12], atol=1e-3)
+    else:
+        assert latent is None and torch.equal((out * 255).round() / 255, out)
+
+
+@pytest.mark.parametrize("upscale", [1.5, 2, 4])
+def test_upscaling_comes_before_the_step(upscale):
+    image = picture(100, 150)
+    out, _ = sampler.render(LinearCodec(), nothing, image, flat(image), upscale=upscale, color_fix="none")
+    assert out.shape[-2:] == (round(100 * upscale), round(150 * upscale))
+    large = F.interpolate(image, size=out.shape[-2:], mode="bicubic")
+    assert (out - large).abs().mean() < 0.03
+
+
+@torch.inference_mode()
+def test_no_seam_on_a_flat_gradient(network):
+    image = ramp(1100, 1500)
+    out, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), color_fix="none")
+    changed = (out - image)[..., 64:-64, 64:-64]  # the network's own border is no seam
+    assert changed.abs().max() > 2 / 255
+    for axis in (2, 3):
+        assert changed.diff(dim=axis).abs().max() < 1 / 255
+
+
+def test_no_seam_between_tiles_of_the_codec():
+    """Each tile's own statistics tint it, as group normalisation does."""
+    image, codec = ramp(600, 1500), LinearCodec(tint=0.1)
+    out, _ = sampler.render(codec, nothing, image, flat(image), color_fix="none", codec_tile=64)
+    assert len(codec.calls) > 8
+    changed = (out - image)[..., 16:-16, 16:-16]
+    assert changed.abs().max() > 5 / 255 and changed.diff(dim=3).abs().max() < 1 / 255
+
+
+def test_the_whole_image_is_coded_at_once():
+    image, codec = picture(1100, 1500), LinearCodec()
+    sampler.render(codec, nothing, image, flat(image))
+    assert codec.calls == [("encode", 1104, 1504), ("decode", 138, 188)]
+
+
+@torch.inference_mode()
+def test_batches_of_tiles_give_the_same(network):
+    image = picture(600, 1200)
+    mask = (picture(600, 1200, 1)[:, :1] > 0.5).float()
+    alone, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), mask)
+    for batch in (2, 5):
+        together, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), mask, batch=batch)
+        assert torch.allclose(alone, together, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("preset", sampler.PRESETS)
+def test_defocus_and_mask_reach_the_network_in_place(network, preset):
+    """A change of the maps' left half changes the left half of the picture most."""
+    image = picture(512, 1500)
+    half = flat(image)
+    half[..., :500] = 1
+    options = {"preset": preset, "color_fix": "none"}
+    plain, _ = sampler.render(LinearCodec(), network, image, flat(image), None, **options)
+    for maps in ((half, None), (flat(image), half)):
+        out, _ = sampler.render(LinearCodec(), network, image, *maps, **options)
+        changed = (out - plain).abs()
+        assert changed[..., :400].mean() > 2 * changed[..., 1000:].mean()
+    small = F.interpolate(half, size=(128, 375), mode="area")
+    out, _ = sampler.render(LinearCodec(), network, image, half, None, **options)
+    again, _ = sampler.render(LinearCodec(), network, image, small, None, **options)
+    assert (out - again).abs().mean() < (out - plain).abs().mean() / 4
+
+
+@pytest.mark.parametrize("preset", sampler.PRESETS)
+def test_the_mean_by_default_and_a_sample_by_seed(preset):
+    image = picture(512, 700)
+    found = [
+        sampler.render(LinearCodec(), nothing, image, flat(image), preset=preset, seed=seed)[0]
+        for seed in (None, None, 1, 1, 2)
+    ]
+    assert torch.equal(found[0], found[1]) and torch.equal(found[2], found[3])
+    assert (found[2] - found[0]).abs().max() > 1 / 255 and (found[3] - found[4]).abs().max() > 1 / 255
+
+
+def test_colours():
+    """The codec's tint is a colour cast that both transfers take away again."""
+    image = picture(512, 512) * 0.6 + 0.3
+    error = {}
+    for name in sampler.COLOR_FIXES:
+        out, _ = sampler.render(LinearCodec(tint=0.5), nothing, image, flat(image), color_fix=name)
+        error[name] = (out.mean((2, 3)) - image.mean((2, 3))).abs().max()
+    assert error["none"] > 0.04 and error["adain"] < 0.005 and error["wavelet"] < 0.005
+
+
+@pytest.mark.parametrize("preset", sampler.PRESETS)
+def test_progress_counts_up_to_its_end_and_can_stop(preset):
+    image, seen = picture(512, 1200), []
+    arguments = LinearCodec(), nothing, image, flat(image)
+    sampler.render(*arguments, preset=preset, progress=lambda done, total: seen.append((done, total)))
+    assert [done for done, _ in seen] == list(range(seen[0][1] + 1)) and len({total for _, total in seen}) == 1
+
+    def stop(done, total):
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sampler.render(*arguments, preset=preset, progress=stop)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": picture(40, 200)}, "image is 200 x 40 pixels"),
+        ({"image": picture(100, 100) * float("nan")}, "image holds NaN"),
+        ({"defocus": torch.full((1, 1, 100, 100), float("inf"))}, "defocus holds NaN"),
+        ({"preset": "best"}, "preset is 'best'"),
+        ({"color_fix": "lab"}, "color_fix is 'lab'"),
+        ({"upscale": 5}, "upscale is 5"),
+        ({"upscale": 0.5}, "upscale is 0.5"),
+    ],
+)
+def test_bad_input_is_named(changes, message):
+    image = picture(100, 100)
+    with pytest.raises(ValueError, match=message):
+        sampler.render(**{"codec": LinearCodec(), "predict": nothing, "image": image, "defocus": flat(image), **changes})
+
+
+@torch.inference_mode()
+def test_fast_costs_a_third_of_the_released_procedure():
+    """Counted on the full-size network and VAE for a 2048 x 1536 picture; each distinct call is counted once."""
+    with torch.device("meta"):
+        networks = UNet(Config(rank=64)), ControlNet(Config(rank=64))
+        image, defocus = torch.empty(1, 3, 1536, 2048), torch.empty(1, 1, 1536, 2048)
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+        )
+    codec = DiffusersCodec(vae.state_dict(), "meta")
+    known, calls = {}, []
+
+    def counted(name, function):
+        def call(*arguments):
+            key = name, *(x.shape for x in arguments if x is not None)
+            if key not in known:
+                with FlopCounterMode(display=False) as counter:
+                    known[key] = function(*arguments), counter
+            calls.append(key)
+            return known[key][0]
+
+        return call
+
+    class Counted:
+        encode, decode = staticmethod(counted("encode", codec.encode)), staticmethod(counted("decode", codec.decode))
+
+    totals = []
+    for method in (sampler.sample_fast, sampler.sample_as_released):
+        calls.clear()
+        method(Counted(), counted("predict", partial(sampler.predict, *networks, device="meta")), image, defocus, None)
+        totals.append(sum(known[key][1].get_total_flops() for key in calls))
+    assert totals[1] == pytest.approx(35 * 4.73e12, rel=0.01)
+    assert totals[0] / totals[1] <= 0.36
