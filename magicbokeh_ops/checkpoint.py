@@ -11,10 +11,11 @@ import pickletools
 import re
 import zipfile
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -26,6 +27,7 @@ Tensors = dict[str, Tensor]
 
 FORMAT_VERSION = "1"
 HEAD_WIDTH = 64  # of Stable Diffusion 2.1, for files that do not say it
+SAFE = (".safetensors", ".sft")
 LORA_ALPHA = 8  # peft's default, in effect since the release sets none
 
 
@@ -50,6 +52,8 @@ class Adapter:
     rank_unet: int
     rank_vae: int
     rank_bokeh: int
+    unet_modules: list[str]
+    vae_modules: list[str]
     name: str = ""
 
 
@@ -73,22 +77,23 @@ def read_tensors(path: Path):
 
     Raises ValueError for a damaged file and for a pickle that names other than `torch.nn`, `diffusers` and `models`.
     """
-    if path.suffix in (".safetensors", ".sft"):
+    if path.suffix in SAFE:
         try:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); download it again.") from None
     names = _named_classes(path)
-    modules = [
-        name for name in names if name.startswith(("torch.nn.", "diffusers.", "models.")) and not _BUILT_IN.fullmatch(name)
-    ]
-    strange = [name for name in names if name not in modules and not _BUILT_IN.fullmatch(name)]
+    others = [name for name in names if name not in _NUMPY and not _BUILT_IN.fullmatch(name)]
+    modules = [name for name in others if name.startswith(("torch.nn.", "diffusers.", "models.")) or name == _TRAINING_LOG]
+    strange = [name for name in others if name not in modules]
     if strange:
         raise ValueError(f"{path.name} names {strange[0]}, which no weights need; it was not loaded and nothing in it ran.")
     stand_ins: list = [(_stand_in(name), name) for name in modules]
+    stand_ins += [(_NUMPY[name], name) for name in names if name in _NUMPY]
+    stand_ins += [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
     try:
         with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError):
         raise ValueError(f"{path.name} is damaged or no torch file; download it again.") from None
 
@@ -99,6 +104,15 @@ _BUILT_IN = re.compile(
     r"|torch\.(Tensor|Size|device)|torch\.[a-z]+\d+|torch\.(cuda\.)?\w*Storage|torch\.storage\.\w*Storage"
     r"|collections\.(OrderedDict|Counter)|(builtins|__builtin__)\.(set|bytearray)|_codecs\.encode"
 )
+
+# Stable Diffusion's own .ckpt files carry the log of their training: one class by name, and numbers of numpy.
+_TRAINING_LOG = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
+_SCALAR = np.float64(0).__reduce__()[0]  # its module's name depends on numpy's version
+_NUMPY: dict[str, Any] = {
+    "numpy.core.multiarray.scalar": _SCALAR,
+    "numpy._core.multiarray.scalar": _SCALAR,
+    "numpy.dtype": np.dtype,
+}
 
 
 def _named_classes(path: Path) -> list[str]:
@@ -146,7 +160,10 @@ def _module_tensors(module, prefix: str = "") -> Tensors:
 
 def read_adapter(path: Path) -> Adapter:
     """The released `lora.pkl`. Raises ValueError if it is something else."""
-    content = read_tensors(path)
+    return _adapter_from(read_tensors(path), path)
+
+
+def _adapter_from(content, path: Path) -> Adapter:
     needed = (
         "rank_unet",
         "rank_vae",
@@ -155,6 +172,9 @@ def read_adapter(path: Path) -> Adapter:
         "controlnet",
         "state_dict_attn",
         "processor_state_dict",
+        "unet_lora_encoder_modules",
+        "unet_lora_decoder_modules",
+        "vae_lora_encoder_modules",
     )
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
@@ -167,6 +187,8 @@ def read_adapter(path: Path) -> Adapter:
         rank_unet=content["rank_unet"],
         rank_vae=content["rank_vae"],
         rank_bokeh=content["state_dict_attn"],
+        unet_modules=content["unet_lora_encoder_modules"] + content["unet_lora_decoder_modules"],
+        vae_modules=content["vae_lora_encoder_modules"],
         name=path.name,
     )
 
@@ -175,9 +197,24 @@ def read_base(path: Path) -> Base:
     """SD2.1-base from a diffusers folder or from a single file. Raises ValueError for other models."""
     if path.is_dir():
         unet, vae = (_read_component(path, part) for part in ("unet", "vae"))
-        heads = json.loads((path / "unet" / "config.json").read_text()).get("attention_head_dim")
-        return _checked_base(unet, _modern_vae(vae), tuple(heads) if isinstance(heads, list) else None, path.name)
-    content = read_tensors(path)
+        if _read_json(path / "scheduler" / "scheduler_config.json").get("prediction_type") == "v_prediction":
+            raise ValueError(f"{path.name} is the 768-pixel model (v-prediction); MagicBokeh needs Stable Diffusion 2.1-base.")
+        config = _read_json(path / "unet" / "config.json")
+        # diffusers' misnomer: these are numbers of heads.
+        heads = config.get("num_attention_heads") or config.get("attention_head_dim")
+        if isinstance(heads, int):
+            heads = [heads] * len(config["block_out_channels"])
+        return _checked_base(unet, _modern_vae(vae), tuple(heads) if heads else None, path.name)
+    return _base_from(read_tensors(path), path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _base_from(content, path: Path) -> Base:
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no weights by name; give a Stable Diffusion 2.1 checkpoint.")
     content = content.get("state_dict", content)
     unet = _without_prefix(content, "model.diffusion_model.")
     vae = _without_prefix(content, "first_stage_model.")
@@ -303,56 +340,82 @@ def _modern_vae(tensors: Tensors) -> Tensors:
     return out
 
 
-def find_config(unet: Tensors, controlnet: Tensors, rank: int, heads: tuple[int, ...] | None = None) -> Config:
-    """Sizes as the shapes tell; heads are 64 wide unless given, since shapes can't tell that."""
+def find_unet_config(unet: Tensors, heads: tuple[int, ...] | None = None) -> Config:
+    """Sizes of the U-Net as the shapes tell; heads are 64 wide unless given, since shapes can't tell that.
+
+    Raises KeyError with the name of a tensor that is missing for it.
+    """
     levels = 1 + max(int(key.split(".")[1]) for key in unet if key.startswith("down_blocks."))
     channels = tuple(unet[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in range(levels))
     attended = [f"down_blocks.{i}.attentions.0.norm.weight" in unet for i in range(levels)]
     if heads is None:
         heads = tuple(width // HEAD_WIDTH for width in channels)
-    hint = "controlnet_cond_embedding."
-    hint_blocks = [key for key in controlnet if re.fullmatch(rf"{hint}blocks\.\d+\.weight", key)]
-    hint_channels = [controlnet[f"{hint}conv_in.weight"].shape[0]]
-    hint_channels += [controlnet[f"{hint}blocks.{i}.weight"].shape[0] for i in range(1, len(hint_blocks), 2)]
     return Config(
         in_channels=unet["conv_in.weight"].shape[1],
         out_channels=unet["conv_out.weight"].shape[0],
         channels=channels,
         heads=tuple(n if there else 0 for n, there in zip(heads, attended)),
         layers=1 + max(int(key.split(".")[3]) for key in unet if key.startswith("down_blocks.0.resnets.")),
-        rank=rank,
-        hint_channels=tuple(hint_channels),
     )
+
+
+def _find_hint_channels(controlnet: Tensors) -> tuple[int, ...]:
+    hint = "controlnet_cond_embedding."
+    blocks = len([key for key in controlnet if re.fullmatch(rf"{hint}blocks\.\d+\.weight", key)])
+    names = ["conv_in", *(f"blocks.{i}" for i in range(1, blocks, 2))]
+    return tuple(controlnet[f"{hint}{name}.weight"].shape[0] for name in names)
 
 
 def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> Weights:
     """Base and adapter as one, computed in fp32, nothing changed in place.
 
     SR LoRA: W + (8 / rank) B A. Bokeh LoRA: its scale 1 / rank goes into B.
+    dtype: of U-Net and ControlNet; the VAE, small and touchy, stays in fp32.
     Raises ValueError if the adapter does not fit the base.
     """
     unet, vae = dict(base.unet), dict(base.vae)
-    for part, lora, rank in ((unet, adapter.unet, adapter.rank_unet), (vae, adapter.vae, adapter.rank_vae)):
+    misfit = f"{adapter.name} does not fit {base.name}"
+    for key in ("conv_in.base_layer.weight", "conv_in.base_layer.bias"):
+        if key not in adapter.unet:
+            raise ValueError(f"{adapter.name} misses {key}; download it again.")
+    for part, lora, rank, modules in (
+        (unet, adapter.unet, adapter.rank_unet, adapter.unet_modules),
+        (vae, adapter.vae, adapter.rank_vae, adapter.vae_modules),
+    ):
+        updates: dict[str, dict[str, Tensor]] = {module: {} for module in modules}
         for key, value in lora.items():
-            if ".base_layer." in key:
-                part[key.replace(".base_layer", "")] = value
-        for key, down in lora.items():
-            found = re.fullmatch(r"(.+)\.lora_A\.(.+)\.weight", key)
-            if found is None:
-                continue
-            name, up = f"{found[1]}.weight", lora.get(f"{found[1]}.lora_B.{found[2]}.weight")
-            if name not in part or up is None:
-                raise ValueError(
-                    f"{adapter.name} does not fit {base.name}: {name if up is not None else key} has no counterpart."
-                )
-            part[name] = _merged(part[name], down, up, LORA_ALPHA / rank, f"{adapter.name} does not fit {base.name}: {name}")
+            found = re.fullmatch(r"(.+)\.lora_([AB])\.[^.]+\.weight", key)
+            if found:
+                updates.setdefault(found[1], {})[found[2]] = value
+            elif ".base_layer." in key:
+                name = key.replace(".base_layer", "")
+                if name not in part or part[name].shape != value.shape:
+                    raise ValueError(f"{misfit}: {name} is missing or of another size.")
+                part[name] = value
+        for module, update in updates.items():
+            name = f"{module}.weight"
+            if update.keys() != {"A", "B"}:
+                raise ValueError(f"{adapter.name} misses a LoRA tensor of {module}; download it again.")
+            if name not in part:
+                raise ValueError(f"{misfit}: {name} has no counterpart.")
+            if len(update["A"]) != rank:
+                raise ValueError(f"{adapter.name} says rank {rank}, but {module} has {len(update['A'])}; download it again.")
+            part[name] = _merged(part[name], update["A"], update["B"], LORA_ALPHA / rank, f"{misfit}: {name}")
     for key, value in adapter.processor.items():
         unet[key] = value.float() / adapter.rank_bokeh if key.endswith("_lora.1.weight") else value
-    config = find_config(unet, adapter.controlnet, adapter.rank_bokeh, base.heads)
+    try:
+        config = replace(
+            find_unet_config(unet, base.heads),
+            rank=adapter.rank_bokeh,
+            hint_channels=_find_hint_channels(adapter.controlnet),
+        )
+    except KeyError as missing:
+        raise ValueError(f"{base.name} + {adapter.name} misses the tensor {missing.args[0]}.") from None
     weights = Weights(unet, adapter.controlnet, vae, config, {"base": base.name, "adapter": adapter.name})
-    check(weights)
-    for part in (weights.unet, weights.controlnet, weights.vae):
-        part.update({key: value.to(dtype) for key, value in part.items()})
+    check(weights, f"{base.name} + {adapter.name}")
+    for part, kept in ((weights.unet, dtype), (weights.controlnet, dtype), (weights.vae, torch.float32)):
+        for key, value in part.items():
+            part[key] = value.to(kept)
     return weights
 
 
@@ -363,21 +426,51 @@ def _merged(weight: Tensor, down: Tensor, up: Tensor, scale: float, complaint: s
     return weight.float() + scale * delta.view_as(weight)
 
 
-def check(weights: Weights) -> None:
-    """Raise ValueError naming the first tensors that are missing, left over or of the wrong shape."""
+def check(weights: Weights, name: str) -> None:
+    """Raise ValueError naming the first tensors that are missing, left over or of the wrong shape. name: of the file."""
     with torch.device("meta"):
-        wanted = {"unet": UNet(weights.config).state_dict(), "controlnet": ControlNet(weights.config).state_dict()}
-    name = " + ".join(weights.sources.values()) or "the checkpoint"
-    for part, needed in wanted.items():
-        found = getattr(weights, part)
-        for what, keys in (("misses", needed.keys() - found.keys()), ("has unknown", found.keys() - needed.keys())):
-            if keys:
-                raise ValueError(f"{name} {what} {len(keys)} tensors of the {part}: {', '.join(sorted(keys)[:3])} ...")
-        for key, value in needed.items():
-            if value.shape != found[key].shape:
-                raise ValueError(f"{name}: {part} {key} is {tuple(found[key].shape)}, expected {tuple(value.shape)}.")
-    if "encoder.conv_in.weight" not in weights.vae or "decoder.conv_out.weight" not in weights.vae:
-        raise ValueError(f"{name} has no complete VAE.")
+        unet, controlnet = UNet(weights.config), ControlNet(weights.config)
+    _check_part(weights.unet, unet.state_dict(), f"{name}: the U-Net")
+    _check_part(weights.controlnet, controlnet.state_dict(), f"{name}: the ControlNet")
+    _check_vae(weights.vae, name)
+
+
+def _check_part(found: Tensors, needed: Tensors, what: str) -> None:
+    for problem, keys in (("misses", needed.keys() - found.keys()), ("has unknown", found.keys() - needed.keys())):
+        if keys:
+            raise ValueError(f"{what} {problem} {_some(keys)}.")
+    for key, value in needed.items():
+        if value.shape != found[key].shape:
+            raise ValueError(f"{what} has {key} of {tuple(found[key].shape)}, expected {tuple(value.shape)}.")
+
+
+def _check_vae(vae: Tensors, name: str) -> None:
+    missing = _vae_names(vae) - vae.keys()
+    if missing:
+        raise ValueError(f"{name}: the VAE misses {_some(missing)}.")
+
+
+def _some(keys: set[str]) -> str:
+    names = sorted(keys)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more tensors" if len(names) > 3 else "")
+
+
+def _vae_names(vae: Tensors) -> set[str]:
+    """What a VAE must hold, going by the levels and layers that are there."""
+    numbers = [re.match(r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.", key) for key in vae]
+    levels, layers = (1 + max((int(found[i]) for found in numbers if found), default=0) for i in (1, 2))
+    names = {"quant_conv", "post_quant_conv"}
+    for side, way, depth in (("encoder", "down", layers), ("decoder", "up", layers + 1)):
+        names |= {f"{side}.{part}" for part in ("conv_in", "conv_norm_out", "conv_out")}
+        names |= {f"{side}.mid_block.attentions.0.{part}" for part in ("group_norm", "to_q", "to_k", "to_v", "to_out.0")}
+        names |= {f"{side}.{way}_blocks.{i}.{way}samplers.0.conv" for i in range(levels - 1)}
+        blocks = [f"{side}.{way}_blocks.{i}.resnets.{j}" for i in range(levels) for j in range(depth)]
+        for block in (*blocks, f"{side}.mid_block.resnets.0", f"{side}.mid_block.resnets.1"):
+            names |= {f"{block}.{part}" for part in ("norm1", "conv1", "norm2", "conv2")}
+            first = vae.get(f"{block}.conv1.weight")
+            if first is not None and first.shape[0] != first.shape[1]:
+                names.add(f"{block}.conv_shortcut")
+    return {f"{name}.{parameter}" for name in names for parameter in ("weight", "bias")}
 
 
 def save(weights: Weights, path: Path) -> None:
@@ -398,13 +491,22 @@ def save(weights: Weights, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load(path: Path) -> Weights:
-    """Read a merged file. Raises ValueError if it is something else or incomplete."""
+def _metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            return file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); make it again.") from None
+
+
+def is_merged(path: Path) -> bool:
+    """Whether this is a merged file of ours, by its header alone."""
+    return path.suffix in SAFE and _metadata(path).get("format") == "magicbokeh"
+
+
+def load(path: Path) -> Weights:
+    """Read a merged file. Raises ValueError if it is something else or incomplete."""
+    metadata = _metadata(path)
     if metadata.get("format") != "magicbokeh":
         raise ValueError(f"{path.name} is no merged MagicBokeh checkpoint; make one with `magicbokeh convert`.")
     if metadata["format_version"] != FORMAT_VERSION:
@@ -416,6 +518,45 @@ def load(path: Path) -> Weights:
         key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(metadata["config"]).items()
     }
     parts = {part: _without_prefix(tensors, f"{part}.") for part in ("unet", "controlnet", "vae")}
-    weights = Weights(**parts, config=Config(**fields), sources={"file": path.name})
-    check(weights)
+    weights = Weights(**parts, config=Config(**fields), sources=json.loads(metadata["sources"]))
+    check(weights, path.name)
     return weights
+
+
+def describe(path: Path) -> list[str]:
+    """What a file or folder holds, line by line. Raises ValueError with what is wrong with it."""
+    if is_merged(path):
+        weights = load(path)
+        made_of = ", ".join(f"{part} {name}" for part, name in weights.sources.items())
+        parts = {"U-Net": weights.unet, "ControlNet": weights.controlnet, "VAE": weights.vae}
+        lines = [f"merged MagicBokeh checkpoint, format {FORMAT_VERSION}, made of {made_of}", _sizes(weights.config)]
+        return lines + [_counts(name, tensors) for name, tensors in parts.items()]
+    content = None if path.is_dir() else read_tensors(path)
+    if isinstance(content, dict) and "rank_unet" in content:
+        adapter = _adapter_from(content, path)
+        return [
+            "MagicBokeh adapter, to be used with Stable Diffusion 2.1-base",
+            f"SR LoRA of the U-Net: rank {adapter.rank_unet}, {len(set(adapter.unet_modules))} layers",
+            f"SR LoRA of the VAE's encoder: rank {adapter.rank_vae}, {len(set(adapter.vae_modules))} layers",
+            f"bokeh LoRA: rank {adapter.rank_bokeh}, {len(adapter.processor) // 8} layers",
+            _counts("ControlNet", adapter.controlnet),
+        ]
+    base = read_base(path) if content is None else _base_from(content, path)
+    try:
+        config = find_unet_config(base.unet, base.heads)
+    except KeyError as missing:
+        raise ValueError(f"{path.name}: the U-Net misses {missing.args[0]}.") from None
+    with torch.device("meta"):
+        _check_part(base.unet, UNet(config).state_dict(), f"{path.name}: the U-Net")
+    _check_vae(base.vae, path.name)
+    lines = ["Stable Diffusion 2 base, to be used with a MagicBokeh adapter", _sizes(config)]
+    return lines + [_counts("U-Net without what MagicBokeh leaves out", base.unet), _counts("VAE", base.vae)]
+
+
+def _sizes(config: Config) -> str:
+    return f"channels {' '.join(map(str, config.channels))}, heads {' '.join(map(str, config.heads))}"
+
+
+def _counts(name: str, tensors: Tensors) -> str:
+    kinds = sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})
+    return f"{name}: {len(tensors)} tensors, {sum(v.numel() for v in tensors.values()) / 1e6:.1f} M values, {', '.join(kinds)}"

@@ -1,6 +1,7 @@
 """Stable Diffusion's VAE outside ComfyUI, as diffusers runs it."""
 
 import re
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ class DiffusersCodec:
         ]
         layers = len({key.split(".")[4] for key in tensors if re.match(r"encoder\.down_blocks\.0\.resnets\.", key)})
         with torch.device("meta"):
-            vae = AutoencoderKL(
+            vae: Any = AutoencoderKL(
                 down_block_types=("DownEncoderBlock2D",) * len(channels),
                 up_block_types=("UpDecoderBlock2D",) * len(channels),
                 block_out_channels=channels,

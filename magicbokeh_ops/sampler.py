@@ -256,20 +256,20 @@ def render(
         image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
     cell = CELL if preset == "fast" else 1
     padded = [max(TRAINED, -(-length // cell) * cell) for length in size]
-    inputs = [_grow(image, padded), _grow(resize(defocus, size), padded)]
-    inputs.append(None if focus_mask is None else _grow((resize(focus_mask, size) > 0.5).float(), padded))
+    regions = None if focus_mask is None else _grow((resize(focus_mask, size) > 0.5).float(), padded)
+    inputs = _grow(image, padded), _grow(resize(defocus, size), padded), regions
     if preset == "fast":
         if seed is not None:
             noise = _noise(seed, 1, *(length // CELL for length in padded))
         picture, latent = sample_fast(codec, predict, *inputs, noise, tile, codec_tile, batch, progress)
-        latent = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
+        whole: Tensor | None = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
     else:
         if seed is not None:
             tiles = len(released_positions(padded, TRAINED, RELEASED_STRIDE))
             noise = _noise(seed, tiles, TRAINED // CELL, TRAINED // CELL)
-        picture, latent = sample_as_released(codec, predict, *inputs, noise, progress), None
+        picture, whole = sample_as_released(codec, predict, *inputs, noise, progress), None
     picture = COLOR_FIXES[color_fix](picture[..., : size[0], : size[1]], image)
-    return _eight_bit(picture) if preset == "reference" else picture, latent
+    return _eight_bit(picture) if preset == "reference" else picture, whole
 
 
 def _noise(seed: int, count: int, height: int, width: int) -> Tensor:

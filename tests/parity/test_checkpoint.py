@@ -1,12 +1,20 @@
 """Files as they come: the released adapter, merged ones, damaged ones and ones that want to run something."""
 
+import json
 import os
 import pickle
+import random
+import re
 import shutil
+import sys
+import types
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
 from magicbokeh_ops import checkpoint
@@ -104,7 +112,7 @@ def test_a_merged_file_must_be_whole(tmp_path, merged):
     tensors = load_file(path)
     del tensors["unet.conv_in.weight"]
     save_file(tensors, path, metadata)
-    with pytest.raises(ValueError, match="misses 1 tensors of the unet: conv_in.weight"):
+    with pytest.raises(ValueError, match="merged.safetensors: the U-Net misses conv_in.weight"):
         checkpoint.load(path)
     save_file(tensors, path, {**metadata, "format_version": "9"})
     with pytest.raises(ValueError, match="format 9"):
@@ -148,3 +156,207 @@ def test_wrong_bases_are_named(tmp_path):
     shutil.rmtree(tmp_path / "empty" / "unet")
     with pytest.raises(ValueError, match="has no unet"):
         checkpoint.read_base(tmp_path / "empty")
+
+
+UNET, VAE = (GOLDEN / "sd" / part / "diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
+
+
+def ldm_unet(key: str) -> str:
+    """Original name of a tensor of the U-Net, from diffusers' name."""
+    for ours, theirs in (
+        (r"^time_embedding\.linear_1", "time_embed.0"),
+        (r"^time_embedding\.linear_2", "time_embed.2"),
+        (r"^conv_in", "input_blocks.0.0"),
+        (r"^conv_norm_out", "out.0"),
+        (r"^conv_out", "out.2"),
+        (r"^mid_block\.resnets\.0", "middle_block.0"),
+        (r"^mid_block\.attentions\.0", "middle_block.1"),
+        (r"^mid_block\.resnets\.1", "middle_block.2"),
+    ):
+        key = re.sub(ours, theirs, key)
+    found = re.match(r"(down|up)_blocks\.(\d)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.*)", key)
+    if found:
+        way, level, kind, i, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
+        if way == "down":
+            place = f"{3 * level + (3 if kind == 'downsamplers' else 1 + i)}.{int(kind == 'attentions')}"
+        else:
+            place = f"{3 * level + (2 if kind == 'upsamplers' else i)}.{ {'resnets': 0, 'attentions': 1}.get(kind, 1 + (level > 0)) }"
+        rest = rest.replace("conv.", "op.") if kind == "downsamplers" else rest
+        key = f"{'input' if way == 'down' else 'output'}_blocks.{place}.{rest}"
+    if found is None or found[3] == "resnets":
+        for ours, theirs in (
+            ("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1"),
+            ("norm2", "out_layers.0"), ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection"),
+        ):  # fmt: skip
+            if "transformer_blocks" not in key:
+                key = key.replace(f".{ours}.", f".{theirs}.")
+    return key
+
+
+def ldm_vae(key: str) -> str:
+    for ours, theirs in (
+        (r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}"),
+        (r"mid_block\.attentions\.0\.group_norm", "mid.attn_1.norm"),
+        (r"mid_block\.attentions\.0\.to_out\.0", "mid.attn_1.proj_out"),
+        (r"mid_block\.attentions\.0\.to_", "mid.attn_1."),
+        (r"down_blocks\.(\d)\.resnets", r"down.\1.block"),
+        (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
+        (r"up_blocks\.(\d)\.resnets", lambda m: f"up.{3 - int(m[1])}.block"),
+        (r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{3 - int(m[1])}.upsample"),
+        ("conv_shortcut", "nin_shortcut"),
+        ("conv_norm_out", "norm_out"),
+    ):
+        key = re.sub(ours, theirs, key)
+    return key
+
+
+@pytest.fixture(scope="module")
+def single_file():
+    """The golden base under the original names, as diffusers itself reads them back."""
+    unet, vae = load_file(UNET), load_file(VAE)
+    old_unet = {ldm_unet(key): value for key, value in unet.items()}
+    old_vae = {
+        ldm_vae(key): value[:, :, None, None] if re.search(r"to_\w+(\.0)?\.weight", key) else value
+        for key, value in vae.items()
+    }
+    tensors = {f"model.diffusion_model.{key}": value for key, value in old_unet.items()}
+    tensors |= {f"first_stage_model.{key}": value for key, value in old_vae.items()}
+    config = json.loads((GOLDEN / "sd" / "unet" / "config.json").read_text()) | {"class_embed_type": None}
+    again = convert_ldm_unet_checkpoint(dict(tensors), config)
+    assert again.keys() == unet.keys() and all(torch.equal(again[key], unet[key]) for key in unet)
+    again = convert_ldm_vae_checkpoint(dict(tensors), json.loads((GOLDEN / "sd" / "vae" / "config.json").read_text()))
+    assert again.keys() == vae.keys() and all(again[key].numel() == vae[key].numel() for key in vae)
+    return {key: value.contiguous() for key, value in tensors.items()}
+
+
+def same_base(found, heads=True):
+    expected = checkpoint.read_base(GOLDEN / "sd")
+    for part in ("unet", "vae"):
+        a, b = getattr(found, part), getattr(expected, part)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in b), part
+    assert found.heads == (expected.heads if heads else None)
+
+
+def test_single_safetensors_file(tmp_path, single_file):
+    save_file({**single_file, "cond_stage_model.model.ln_final.bias": torch.zeros(3)}, tmp_path / "v2-1.safetensors")
+    same_base(checkpoint.read_base(tmp_path / "v2-1.safetensors"), heads=False)
+
+
+def test_single_ckpt_file_with_the_log_of_its_training(tmp_path, single_file, monkeypatch):
+    """Like Stability's own: Lightning's checkpoint callback by name, and scores as numpy numbers. Nothing is imported."""
+    names = ["pytorch_lightning", "pytorch_lightning.callbacks", "pytorch_lightning.callbacks.model_checkpoint"]
+    modules = {name: types.ModuleType(name) for name in names}
+    modules[names[2]].ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": names[2]})
+    callbacks = {modules[names[2]].ModelCheckpoint: {"best_model_score": np.float64(0.5), "counts": np.int64(3)}}
+    with monkeypatch.context() as patch:
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        torch.save({"state_dict": single_file, "callbacks": callbacks, "epoch": 3}, tmp_path / "v2-1.ckpt")
+    same_base(checkpoint.read_base(tmp_path / "v2-1.ckpt"), heads=False)
+
+
+def test_other_single_files_are_named(tmp_path, single_file):
+    path = tmp_path / "other.safetensors"
+    conv = {key: value[..., None, None] if key.endswith("proj_in.weight") else value for key, value in single_file.items()}
+    for changed, message in (
+        (conv, "Stable Diffusion 1 model"),
+        ({**single_file, "model.diffusion_model.label_emb.0.0.weight": torch.zeros(1)}, "SDXL"),
+        ({key: value for key, value in single_file.items() if key.startswith("model.")}, "holds no VAE"),
+        ({"lora.down.weight": torch.zeros(1)}, "holds no U-Net"),
+    ):
+        save_file(changed, path)
+        with pytest.raises(ValueError, match=message):
+            checkpoint.read_base(path)
+
+
+def test_folders_of_any_kind(tmp_path):
+    """Half precision, .bin, shards, and the attention names of old VAEs."""
+    for kind in ("fp16", "bin", "shards", "old names"):
+        folder = tmp_path / kind
+        shutil.copytree(GOLDEN / "sd", folder)
+        file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        if kind == "fp16":
+            file.rename(file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+        elif kind == "bin":
+            torch.save(load_file(file), file.with_suffix(".bin"))
+            file.unlink()
+        elif kind == "shards":
+            tensors = load_file(file)
+            halves = [dict(list(tensors.items())[i::2]) for i in range(2)]
+            names = [f"diffusion_pytorch_model-0000{i + 1}-of-00002.safetensors" for i in range(2)]
+            for half, name in zip(halves, names):
+                save_file(half, file.with_name(name))
+            index = {"weight_map": {key: name for half, name in zip(halves, names) for key in half}}
+            file.with_name(f"{file.name}.index.json").write_text(json.dumps(index))
+            file.unlink()
+        else:
+            vae = folder / "vae" / file.name
+            tensors = load_file(vae)
+            for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+                tensors = {key.replace(new, old): value for key, value in tensors.items()}
+            save_file(tensors, vae)
+        same_base(checkpoint.read_base(folder))
+
+
+def test_one_number_of_heads_for_all_levels(tmp_path):
+    shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
+    config = tmp_path / "sd" / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_head_dim": 2}))
+    assert checkpoint.read_base(tmp_path / "sd").heads == (2, 2, 2, 2)
+
+
+def test_the_768_model_is_named(tmp_path):
+    shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
+    config = tmp_path / "sd" / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"prediction_type": "v_prediction"}))
+    with pytest.raises(ValueError, match="768-pixel model"):
+        checkpoint.read_base(tmp_path / "sd")
+
+
+def test_an_inpainting_base_does_not_fit():
+    base, adapter = checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl")
+    wide = torch.zeros(32, 9, 3, 3)
+    with pytest.raises(ValueError, match="lora.pkl does not fit sd: conv_in.weight"):
+        checkpoint.merge(replace(base, unet={**base.unet, "conv_in.weight": wide}), adapter)
+
+
+def test_any_missing_tensor_is_named():
+    base, adapter = checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl")
+    rng = random.Random(0)
+    for owner, part in (
+        (base, "unet"),
+        (base, "vae"),
+        (adapter, "unet"),
+        (adapter, "vae"),
+        (adapter, "controlnet"),
+        (adapter, "processor"),
+    ):
+        tensors = getattr(owner, part)
+        first = [key for key in tensors if key.startswith(("conv_in", "conv_out", "controlnet_cond_embedding.conv_in"))]
+        for key in {*first, *rng.sample(sorted(tensors), 12)}:
+            if owner is base and key.startswith("conv_in"):
+                continue  # comes from the adapter
+            less = replace(owner, **{part: {k: v for k, v in tensors.items() if k != key}})
+            with pytest.raises(ValueError, match=re.escape(re.sub(r"\.(lora_|base_layer).*", "", key))) as refused:
+                checkpoint.merge(*((less, adapter) if owner is base else (base, less)))
+            assert len(str(refused.value).splitlines()) == 1
+
+
+def test_what_a_vae_needs_is_what_diffusers_makes():
+    from diffusers import AutoencoderKL
+
+    for channels in ((32, 64, 64), (32, 32, 64, 64)):
+        kinds = (("DownEncoderBlock2D",) * len(channels), ("UpDecoderBlock2D",) * len(channels))
+        vae = AutoencoderKL(3, 3, *kinds, block_out_channels=channels, layers_per_block=len(channels) - 1)
+        assert checkpoint._vae_names(vae.state_dict()) == vae.state_dict().keys()
+
+
+def test_description(tmp_path, merged):
+    checkpoint.save(merged, tmp_path / "merged.safetensors")
+    for path, expected in (
+        (GOLDEN / "sd", ["Stable Diffusion 2 base", "channels 32 64 32 32, heads 2 4 2 0", "float16"]),
+        (GOLDEN / "lora.pkl", ["MagicBokeh adapter", "rank 4, 182 layers", "rank 8, 9 layers", "ControlNet: 250 tensors"]),
+        (tmp_path / "merged.safetensors", ["base sd, adapter lora.pkl", "ControlNet: 250 tensors", "float32"]),
+    ):
+        text = "\n".join(checkpoint.describe(path))
+        assert all(part in text for part in expected), text
