@@ -1,5 +1,7 @@
 """The `magicbokeh` command: everything that needs no ComfyUI."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,13 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from . import defocus, files, lens
+from . import checkpoint, defocus, files, lens, sampler
 from .aperture import Aperture
 from .demo import demo_photo
+from .network import ControlNet, UNet
 from .overlay import focus_overlay
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Group(click.Group):
@@ -55,13 +60,19 @@ def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
     return x, y
 
 
-def find_focus(disparity: Tensor, value: float | None, at: tuple[float, float] | None, mask: Path | None) -> float:
+def find_focus(
+    disparity: Tensor,
+    value: float | None,
+    at: tuple[float, float] | None,
+    mask: Path | None,
+    from_mask: Callable[[Tensor, Tensor], float] = defocus.focus_from_mask,
+) -> float:
     if value is not None and at is None and mask is None:
         return value
     if at is not None and value is None and mask is None:
         return defocus.focus_from_point(disparity, *at)
     if mask is not None and value is None and at is None:
-        return defocus.focus_from_mask(disparity, files.read_map(mask))
+        return from_mask(disparity, files.read_map(mask))
     raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
 
 
@@ -74,29 +85,158 @@ def compute_device(name: str | None) -> torch.device:
         raise click.UsageError(f"There is no device {name!r} here.") from None
 
 
-@main.command("lens")
-@click.argument("photo", type=EXISTING)
-@click.option(
-    "--disparity",
-    "-d",
-    type=EXISTING,
-    required=True,
-    help="Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy.",
+def options(*some):
+    """Several options as one decorator, in the order in which help shall list them."""
+
+    def decorate(command):
+        for option in reversed(some):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+scene_options = options(
+    click.argument("photo", type=EXISTING),
+    click.option(
+        "--disparity",
+        "-d",
+        type=EXISTING,
+        required=True,
+        help="Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy.",
+    ),
+    click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
+    click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
+    click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
+    click.option(
+        "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
+    ),
+    click.option(
+        "--convention",
+        type=click.Choice(list(defocus.CONVENTIONS.values())),
+        default="disparity",
+        show_default=True,
+        help="What the map's values mean.",
+    ),
 )
-@click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus.")
-@click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top.")
-@click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask.")
-@click.option(
-    "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
+NORMALIZE = click.Choice(["none", "minmax", "percentile"])
+device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
+output_option = click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
+weights_options = options(
+    click.option("--base", type=EXISTING_FOLDER_TOO, help="Stable Diffusion 2.1-base: a diffusers folder or a single file."),
+    click.option("--adapter", type=EXISTING, help="The released MagicBokeh weights (lora.pkl), which go with --base."),
 )
+
+
+def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dtype: torch.dtype) -> checkpoint.Weights:
+    if model is not None and base is None and adapter is None:
+        return checkpoint.load(model)
+    if model is None and base is not None and adapter is not None:
+        return checkpoint.merge(checkpoint.read_base(base), checkpoint.read_adapter(adapter), dtype)
+    raise click.UsageError("Give either --base and --adapter, or --model.")
+
+
+@main.command("render")
+@scene_options
 @click.option(
-    "--convention",
-    type=click.Choice(list(defocus.CONVENTIONS.values())),
-    default="disparity",
+    "--normalize",
+    type=NORMALIZE,
+    help="How disparity is stretched to 0..1. [default: percentile; none for the reference preset]",
+)
+@weights_options
+@click.option("--model", type=EXISTING, help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two.")
+@click.option(
+    "--preset",
+    type=click.Choice(sampler.PRESETS),
+    default="fast",
     show_default=True,
-    help="What the map's values mean.",
+    help="reference: the released procedure to the digit, with its 8-bit disparity, several times slower.",
 )
-@click.option("--normalize", type=click.Choice(["none", "minmax", "percentile"]), default="percentile", show_default=True)
+@click.option("--upscale", type=click.FloatRange(1, sampler.UPSCALE_LIMIT), default=1, show_default=True)
+@click.option(
+    "--color-fix",
+    type=click.Choice(list(sampler.COLOR_FIXES)),
+    default="adain",
+    show_default=True,
+    help="How the colours of the input are kept.",
+)
+@click.option("--seed", type=int, help="Sample the VAE's posterior; its mean is taken otherwise.")
+@click.option(
+    "--noise",
+    type=EXISTING,
+    help="Recorded noise of the posterior instead, .npy of (tiles, 4, 64, 64) in the released order, for --preset reference.",
+)
+@click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")
+@device_option
+@output_option
+def render_command(
+    photo, disparity, focus, focus_point, focus_mask, k, convention, normalize, base, adapter, model, preset, upscale,
+    color_fix, seed, noise, dtype, device, output,
+):  # fmt: skip
+    """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
+    from .codec import DiffusersCodec
+
+    device = compute_device(device)
+    dtype = DTYPES[dtype or ("fp32" if device.type == "cpu" else "fp16")]
+    files.check_output(output)
+    rgb, alpha = files.read_photo(photo)
+    released = preset == "reference"
+    near = defocus.to_disparity(files.read_map(disparity), convention)
+    near = defocus.normalize(near, normalize or ("none" if released else "percentile"))
+    if released:
+        near = defocus.cut_to_8_bit(near)
+    from_mask = defocus.released_focus if released else defocus.focus_from_mask
+    focus = find_focus(near, focus, focus_point, focus_mask, from_mask)
+    noise = None if noise is None else files.read_array(noise)
+    weights = read_weights(base, adapter, model, dtype)
+    networks = UNet(weights.config), ControlNet(weights.config)
+    for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
+        network.load_state_dict(tensors)
+        network.eval().to(device, dtype)
+    blur = defocus.defocus_map(near, focus, k)
+    with torch.inference_mode():
+        result, _ = sampler.render(
+            DiffusersCodec(weights.vae, device, dtype),
+            partial(sampler.predict, *networks, device=device, dtype=dtype),
+            rgb,
+            blur,
+            defocus.focus_mask(blur),
+            preset=preset,
+            upscale=upscale,
+            color_fix=color_fix,
+            seed=seed,
+            noise=noise,
+            progress=Bar("render"),
+        )
+    if alpha is not None:
+        alpha = defocus.resize(alpha, result.shape[-2:])
+    files.write_photo(output, result, alpha)
+    click.echo(f"{output}: focus {focus:.4f}, K {k:g}")
+
+
+@main.command("convert")
+@weights_options
+@click.option("--dtype", type=click.Choice(list(DTYPES)), default="fp32", show_default=True, help="fp16 halves the file.")
+@click.option("--output", "-o", type=OUTPUT, required=True, help="A .safetensors file.")
+def convert_command(base, adapter, dtype, output):
+    """Merge the released weights and Stable Diffusion 2.1-base into one safe file that loads fast."""
+    if output.suffix not in checkpoint.SAFE:
+        raise click.UsageError(f"{output} does not end in .safetensors.")
+    weights = read_weights(base, adapter, None, DTYPES[dtype])
+    checkpoint.save(weights, output)
+    click.echo("\n".join([f"{output}:", *checkpoint.describe(output)]))
+
+
+@main.command("inspect")
+@click.argument("file", type=EXISTING_FOLDER_TOO)
+def inspect_command(file):
+    """Say what a checkpoint holds, and what is wrong with it. Nothing in it is executed."""
+    click.echo("\n".join(checkpoint.describe(file)))
+
+
+@main.command("lens")
+@scene_options
+@click.option("--normalize", type=NORMALIZE, default="percentile", show_default=True)
 @click.option("--blades", type=int, default=0, help="Blades of the iris; 0 = round.")
 @click.option("--rotation", type=float, default=0, help="Turn of the iris in degrees.")
 @click.option("--roundness", type=float, default=0, help="0 = straight blades, 1 = circle.")
@@ -105,8 +245,8 @@ def compute_device(name: str | None) -> torch.device:
 @click.option("--highlight-boost", type=click.FloatRange(0), default=0, help="Stops of light given back to blurred highlights.")
 @click.option("--near-scale", type=click.FloatRange(0), default=1, help="Factor on the blur in front of the focus.")
 @click.option("--far-scale", type=click.FloatRange(0), default=1, help="Factor on the blur behind the focus.")
-@click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
-@click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
+@device_option
+@output_option
 def lens_command(
     photo, disparity, focus, focus_point, focus_mask, k, convention, normalize, blades, rotation, roundness, squeeze, cat_eye,
     highlight_boost, near_scale, far_scale, device, output,

@@ -227,6 +227,26 @@ def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int 
     return mask
 
 
+def cut_to_8_bit(disparity: Tensor) -> Tensor:
+    """Disparity in steps of 1/255, cut as by the released front end."""
+    return (disparity * 255).floor() / 255
+
+
+def released_focus(disparity: Tensor, mask: Tensor) -> float:
+    """Disparity in focus as the released front end finds it: the lower median where a mask of the same size is 1/255 or more.
+
+    Raises ValueError if the mask is empty or of another size.
+    """
+    if mask.shape != disparity.shape:
+        raise ValueError(
+            f"focus mask is {tuple(mask.shape[-2:])}, disparity {tuple(disparity.shape[-2:])}; make them one size."
+        )
+    inside = mask > 0.5 / 255
+    if not inside.any():
+        raise ValueError("focus mask is empty; paint or select what should be sharp.")
+    return float(disparity[inside].median())
+
+
 def _dilate(mask: Tensor, radius: int) -> Tensor:
     mask = F.max_pool2d(mask, (2 * radius + 1, 1), 1, (radius, 0))
     return F.max_pool2d(mask, (1, 2 * radius + 1), 1, (0, radius))

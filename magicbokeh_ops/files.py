@@ -118,6 +118,11 @@ def _grey(values: np.ndarray, path: Path) -> np.ndarray:
     return values.mean(2)
 
 
+def read_array(path: Path) -> Tensor:
+    """Floats of any shape from a `.npy` file, as float32. Raises ValueError for anything else."""
+    return torch.from_numpy(_read_npy(path))
+
+
 def _read_npy(path: Path) -> np.ndarray:
     try:
         values = np.lib.format.open_memmap(path, mode="r")

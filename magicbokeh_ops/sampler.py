@@ -1,7 +1,8 @@
 """The one diffusion step (paper Sec. 3): encode, condition, predict the clean latent, decode."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,8 @@ RELEASED_STRIDE = 256
 SMALLEST = 64
 UPSCALE_LIMIT = 4
 
-# In latents. A few more than the 64 that the networks were trained on make fewer tiles with an overlap of 48 pixels.
-TILE, OVERLAP = 72, 6
-CODEC_TILE, CODEC_OVERLAP = 256, 16
+OVERLAP, CODEC_OVERLAP = 6, 16  # latents
+SMALLEST_TILE = 32
 
 PRESETS = ["fast", "reference"]
 COLOR_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -77,6 +77,42 @@ def predict(
     return clean_latent(latent, epsilon.to(latent.device))
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How much the fast preset works on at once.
+
+    tile, codec_tile: largest sides in latents, of the prediction's tiles (a few more than the 64 of training make fewer
+    of them) and of the VAE's. batch: tiles per prediction.
+    """
+
+    tile: int = 72
+    codec_tile: int = 256
+    batch: int = 1
+
+    def halved(self) -> "Budget":
+        if self.batch > 1:
+            return replace(self, batch=self.batch // 2)
+        return replace(self, tile=max(self.tile // 2, SMALLEST_TILE), codec_tile=max(self.codec_tile // 2, SMALLEST_TILE))
+
+
+T = TypeVar("T")
+
+
+def smaller_until_it_fits(
+    work: Callable[[Budget], T], budget: Budget, out_of_memory: Callable[[Exception], bool], free: Callable[[], None]
+) -> T:
+    """work(budget), with half the budget after each exception that `out_of_memory` recognises, as far as that goes."""
+    while True:
+        try:
+            return work(budget)
+        except Exception as error:
+            if budget == budget.halved() or not out_of_memory(error):
+                raise
+        # Outside of the handler, since the exception holds on to what filled the memory.
+        free()
+        budget = budget.halved()
+
+
 class _Steps:
     """Tells `progress` of every step before it is taken, and of the end."""
 
@@ -95,14 +131,18 @@ def _crop(x: Tensor, position: tuple[int, int], size: Sequence[int], cell: int =
 
 
 def encode_whole(
-    codec: Codec, image: Tensor, noise: Tensor | None = None, tile: int = CODEC_TILE, step: Callable[[], None] = lambda: None
+    codec: Codec,
+    image: Tensor,
+    noise: Tensor | None = None,
+    budget: Budget = Budget(),
+    step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Unscaled latent (1, 4, H / 8, W / 8) of an image (1, 3, H, W) in [0, 1], in tiles of at most `tile` latents.
+    """Unscaled latent (1, 4, H / 8, W / 8) of an image (1, 3, H, W) in [0, 1], whose sides are multiples of 8.
 
-    noise: of the posterior, at the latent's size. Both sides must be multiples of 8.
+    noise: of the posterior, at the latent's size.
     """
     size = [length // CELL for length in image.shape[-2:]]
-    positions, tile_size = even_tiles(size, tile, CODEC_OVERLAP)
+    positions, tile_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
 
     def tiles() -> Iterator[Tensor]:
         for position in positions:
@@ -120,27 +160,24 @@ def sample_fast(
     defocus: Tensor,
     regions: Tensor | None,
     noise: Tensor | None = None,
-    tile: int = TILE,
-    codec_tile: int = CODEC_TILE,
-    batch: int = 1,
+    budget: Budget = Budget(),
     progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Encode and decode the whole image; predict in tiles that are blended as latents.
 
     image: (1, 3, H, W) in [0, 1], sides multiples of 8. defocus, regions: (1, 1, H, W). noise: (1, 4, H / 8, W / 8).
-    tile, codec_tile: largest sides in latents, of the prediction's tiles and of the VAE's. batch: tiles per prediction.
     Returns the picture in [0, 1], before any colour transfer, and its unscaled latent.
     """
     size = [length // CELL for length in image.shape[-2:]]
-    positions, tile_size = even_tiles(size, tile, OVERLAP)
-    coded, coded_size = even_tiles(size, codec_tile, CODEC_OVERLAP)
-    step = _Steps(progress, 2 * len(coded) + -(-len(positions) // batch))
-    latent = encode_whole(codec, image, noise, codec_tile, step) * VAE_SCALE
+    positions, tile_size = even_tiles(size, budget.tile, OVERLAP)
+    coded, coded_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
+    step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
+    latent = encode_whole(codec, image, noise, budget, step) * VAE_SCALE
 
     def predicted() -> Iterator[Tensor]:
-        for i in range(0, len(positions), batch):
+        for i in range(0, len(positions), budget.batch):
             step()
-            some = positions[i : i + batch]
+            some = positions[i : i + budget.batch]
             x = torch.cat([_crop(latent, position, tile_size, 1) for position in some])
             hints = torch.cat([_crop(defocus, position, tile_size) for position in some])
             masks = None if regions is None else torch.cat([_crop(regions, position, tile_size) for position in some])
@@ -176,8 +213,9 @@ def sample_as_released(
     """
     size, tile = image.shape[-2:], (TRAINED, TRAINED)
     positions = released_positions(size, TRAINED, RELEASED_STRIDE)
-    if noise is not None and len(noise) != len(positions):
-        raise ValueError(f"noise is for {len(noise)} tiles, but this image has {len(positions)}.")
+    wanted = (len(positions), 4, TRAINED // CELL, TRAINED // CELL)
+    if noise is not None and noise.shape != wanted:
+        raise ValueError(f"noise has shape {tuple(noise.shape)}; for this image's tiles it must be {wanted}.")
     step = _Steps(progress, 3 * len(positions))
     latents = []
     for i, position in enumerate(positions):
@@ -230,9 +268,7 @@ def render(
     color_fix: str = "adain",
     seed: int | None = None,
     noise: Tensor | None = None,
-    tile: int = TILE,
-    codec_tile: int = CODEC_TILE,
-    batch: int = 1,
+    budget: Budget = Budget(),
     progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Restore a photo and blur it as its defocus map says, in one step.
@@ -241,8 +277,7 @@ def render(
     defocus 0 everywhere is plain super-resolution, focus_mask None = attention over everything.
     preset: "fast" or "reference" (the released tiles). upscale: factor before the step, 1 to 4, bicubic.
     color_fix: "adain", "wavelet" or "none"; takes colours from the whole input.
-    seed: samples the VAE's posterior; None takes its mean. noise: the recorded sample itself, for "reference" only.
-    tile, codec_tile, batch: see `sample_fast`.
+    seed: samples the VAE's posterior; None takes its mean. noise: the sample itself, one per released tile.
     Returns the picture (1, 3, H * upscale, W * upscale) in [0, 1], and for "fast" its unscaled latent, sides rounded up.
     Raises ValueError for a bad option, a picture below 64 pixels and NaN.
     """
@@ -261,7 +296,9 @@ def render(
     if preset == "fast":
         if seed is not None:
             noise = _noise(seed, 1, *(length // CELL for length in padded))
-        picture, latent = sample_fast(codec, predict, *inputs, noise, tile, codec_tile, batch, progress)
+        elif noise is not None:
+            raise ValueError("noise is given for the tiles of the reference preset, but preset is 'fast'.")
+        picture, latent = sample_fast(codec, predict, *inputs, noise, budget, progress)
         whole: Tensor | None = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
     else:
         if seed is not None:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from magicbokeh_ops import sampler
 from magicbokeh_ops.codec import DiffusersCodec
 from magicbokeh_ops.network import Config, ControlNet, UNet
+from magicbokeh_ops.sampler import Budget
 
 GAIN = sampler.alpha_at(999) ** 0.5
 SMALL = Config(channels=(32, 32, 64, 64), heads=(1, 1, 2, 0), rank=4, hint_channels=(8, 16, 16, 32))
@@ -103,7 +104,7 @@ def test_no_seam_on_a_flat_gradient(network):
 def test_no_seam_between_tiles_of_the_codec():
     """Each tile's own statistics tint it, as group normalisation does."""
     image, codec = ramp(600, 1500), LinearCodec(tint=0.1)
-    out, _ = sampler.render(codec, nothing, image, flat(image), color_fix="none", codec_tile=64)
+    out, _ = sampler.render(codec, nothing, image, flat(image), color_fix="none", budget=Budget(codec_tile=64))
     assert len(codec.calls) > 8
     changed = (out - image)[..., 16:-16, 16:-16]
     assert changed.abs().max() > 5 / 255 and changed.diff(dim=3).abs().max() < 1 / 255
@@ -121,7 +122,7 @@ def test_batches_of_tiles_give_the_same(network):
     mask = (picture(600, 1200, 1)[:, :1] > 0.5).float()
     alone, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), mask)
     for batch in (2, 5):
-        together, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), mask, batch=batch)
+        together, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), mask, budget=Budget(batch=batch))
         assert torch.allclose(alone, together, atol=1e-5)
 
 
@@ -155,6 +156,29 @@ def test_the_mean_by_default_and_a_sample_by_seed(preset):
     assert (found[2] - found[0]).abs().max() > 1 / 255 and (found[3] - found[4]).abs().max() > 1 / 255
 
 
+@torch.inference_mode()
+def test_less_at_once_when_memory_runs_out(network):
+    """First one tile at a time, then smaller ones; what is no lack of memory passes through."""
+    image, tried = picture(512, 1200), []
+
+    def work(budget):
+        tried.append(budget)
+        if budget.tile > 36:
+            raise torch.OutOfMemoryError
+        return sampler.render(LinearCodec(), network, image, flat(image, 0.3), budget=budget)[0]
+
+    freed = []
+    fits = partial(sampler.smaller_until_it_fits, out_of_memory=lambda e: isinstance(e, torch.OutOfMemoryError))
+    out = fits(work, Budget(batch=2), free=lambda: freed.append(1))
+    assert [(b.tile, b.codec_tile, b.batch) for b in tried] == [(72, 256, 2), (72, 256, 1), (36, 128, 1)] and len(freed) == 2
+    whole = sampler.render(LinearCodec(), network, image, flat(image, 0.3))[0]
+    assert 0 < (out - whole).abs().mean() < 5 / 255
+    with pytest.raises(torch.OutOfMemoryError):
+        fits(lambda budget: (_ for _ in ()).throw(torch.OutOfMemoryError()), Budget(), free=lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        fits(lambda budget: 1 / 0, Budget(), free=lambda: None)
+
+
 def test_colours():
     """The codec's tint is a colour cast that both transfers take away again."""
     image = picture(512, 512) * 0.6 + 0.3
@@ -186,6 +210,7 @@ def test_progress_counts_up_to_its_end_and_can_stop(preset):
         ({"image": picture(40, 200)}, "image is 200 x 40 pixels"),
         ({"image": picture(100, 100) * float("nan")}, "image holds NaN"),
         ({"defocus": torch.full((1, 1, 100, 100), float("inf"))}, "defocus holds NaN"),
+        ({"noise": torch.zeros(1, 4, 64, 64)}, "noise is given for"),
         ({"preset": "best"}, "preset is 'best'"),
         ({"color_fix": "lab"}, "color_fix is 'lab'"),
         ({"upscale": 5}, "upscale is 5"),
