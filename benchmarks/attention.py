@@ -1,9 +1,12 @@
 """Masked attention at 64 x 64 latents, 5 heads of 64: ours against the dense mask, the released softmax and no mask at all.
 
+Time by share in focus; peak memory of one call at 50 %.
+
 python -m benchmarks.attention [--device cuda]
 """
 
 import argparse
+import itertools
 import time
 
 import torch
@@ -35,25 +38,54 @@ def seconds(method, repeats=5):
     return min(times)
 
 
+METHODS = {
+    "released": released,
+    "dense mask": attend_masked,
+    "no mask": lambda q, k, v, heads, _: attend(q, k, v, heads),
+    "ours": attend_within,
+}
+
+
+def inputs(device, tokens=TOKENS):
+    torch.manual_seed(0)
+    return *(torch.randn(1, tokens, HEADS * WIDTH, device=device) for _ in range(3)), HEADS
+
+
+def peak(name, device="cpu"):
+    """Bytes that one call at 50 % in focus needs beyond its inputs."""
+    arguments, region = inputs(device), torch.rand(1, TOKENS, device=device) < 0.5
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        METHODS[name](*arguments, region)
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(profile_memory=True) as profile:
+        METHODS[name](*arguments, region)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    torch.manual_seed(0)
-    q, k, v = (torch.randn(1, TOKENS, HEADS * WIDTH, device=args.device) for _ in range(3))
+    arguments = inputs(args.device)
     print(f"{torch.get_num_threads()} threads, {args.device}")
     print("| in focus | released, s | dense mask, s | no mask, s | ours, s | ours / released | ours / dense | ours / no mask |")
     print("| --- " * 8 + "|")
     for share in (0, 0.01, 0.1, 0.25, 0.5, 0.9, 1):
         region = torch.rand(1, TOKENS, device=args.device) < share
         times = [
-            seconds(lambda r=region: released(q, k, v, HEADS, r), 2),
-            seconds(lambda r=region: attend_masked(q, k, v, HEADS, r)),
-            seconds(lambda: attend(q, k, v, HEADS)),
-            seconds(lambda r=region: attend_within(q, k, v, HEADS, r)),
+            seconds(lambda m=method, r=region: m(*arguments, r), 2 if method is released else 5) for method in METHODS.values()
         ]
         ratios = [times[3] / t for t in times[:3]]
         print(f"| {share:.0%} |", " | ".join(f"{x:.3f}" for x in times), "|", " | ".join(f"{x:.2f}" for x in ratios), "|")
+
+    peaks = {name: peak(name, args.device) for name in METHODS}
+    print("\n| peak, MB | " + " | ".join(METHODS) + " | ours / dense |")
+    print("| --- " * 6 + "|")
+    row = " | ".join(f"{value / 1e6:.0f}" for value in peaks.values())
+    print(f"| 50% | {row} | {peaks['ours'] / peaks['dense mask']:.2f} |")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.attention import peak
 from magicbokeh_ops.attention import MaskedBranch, attend, attend_masked, attend_within
 
 
@@ -70,3 +71,7 @@ def test_masked_branch_without_update_adds_nothing():
     torch.nn.init.zeros_(branch.to_out_lora[1].weight)
     x, q, k = tokens(1, 30, 16)
     assert branch(x, q, k, x, 2, torch.arange(30)[None] < 9, attend).abs().max() == 0
+
+
+def test_peak_memory_is_a_fraction_of_the_dense_mask():
+    assert peak("ours") <= 0.25 * peak("dense mask")
