@@ -223,7 +223,7 @@ def _base_from(content, path: Path) -> Base:
         raise ValueError(f"{path.name} holds no {part}; give a whole Stable Diffusion 2.1 checkpoint or a diffusers folder.")
     if "label_emb.0.0.weight" in unet:
         raise ValueError(f"{path.name} is an SDXL checkpoint; MagicBokeh needs Stable Diffusion 2.1-base.")
-    return _checked_base(_unet_from_ldm(unet), _vae_from_ldm(vae), None, path.name)
+    return _checked_base(_unet_from_ldm(unet), vae_from_ldm(vae), None, path.name)
 
 
 def _read_component(folder: Path, part: str) -> Tensors:
@@ -318,7 +318,8 @@ _VAE_NAMES = [
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def _vae_from_ldm(tensors: Tensors) -> Tensors:
+def vae_from_ldm(tensors: Tensors) -> Tensors:
+    """From the original names, which ComfyUI also uses."""
     out = {}
     for key, value in tensors.items():
         if not key.startswith(("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")):
@@ -349,7 +350,7 @@ def find_unet_config(unet: Tensors, heads: tuple[int, ...] | None = None) -> Con
     channels = tuple(unet[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in range(levels))
     attended = [f"down_blocks.{i}.attentions.0.norm.weight" in unet for i in range(levels)]
     if heads is None:
-        heads = tuple(width // HEAD_WIDTH for width in channels)
+        heads = tuple(max(1, width // HEAD_WIDTH) for width in channels)
     return Config(
         in_channels=unet["conv_in.weight"].shape[1],
         out_channels=unet["conv_out.weight"].shape[0],
@@ -432,7 +433,7 @@ def check(weights: Weights, name: str) -> None:
         unet, controlnet = UNet(weights.config), ControlNet(weights.config)
     _check_part(weights.unet, unet.state_dict(), f"{name}: the U-Net")
     _check_part(weights.controlnet, controlnet.state_dict(), f"{name}: the ControlNet")
-    _check_vae(weights.vae, name)
+    check_vae(weights.vae, name)
 
 
 def _check_part(found: Tensors, needed: Tensors, what: str) -> None:
@@ -444,7 +445,8 @@ def _check_part(found: Tensors, needed: Tensors, what: str) -> None:
             raise ValueError(f"{what} has {key} of {tuple(found[key].shape)}, expected {tuple(value.shape)}.")
 
 
-def _check_vae(vae: Tensors, name: str) -> None:
+def check_vae(vae: Tensors, name: str) -> None:
+    """Raise ValueError naming the first tensors that a VAE misses. name: of the file."""
     missing = _vae_names(vae) - vae.keys()
     if missing:
         raise ValueError(f"{name}: the VAE misses {_some(missing)}.")
@@ -455,10 +457,23 @@ def _some(keys: set[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more tensors" if len(names) > 3 else "")
 
 
-def _vae_names(vae: Tensors) -> set[str]:
-    """What a VAE must hold, going by the levels and layers that are there."""
+def _vae_depth(vae: Tensors) -> tuple[int, int]:
+    """Levels, and layers per level of the encoder."""
     numbers = [re.match(r"encoder\.down_blocks\.(\d+)\.resnets\.(\d+)\.", key) for key in vae]
     levels, layers = (1 + max((int(found[i]) for found in numbers if found), default=0) for i in (1, 2))
+    return levels, layers
+
+
+def vae_sizes(vae: Tensors) -> tuple[tuple[int, ...], int, int]:
+    """Channels per level, layers per level of the encoder, and channels of the latent, as the shapes tell."""
+    levels, layers = _vae_depth(vae)
+    channels = tuple(vae[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in range(levels))
+    return channels, layers, vae["decoder.conv_in.weight"].shape[1]
+
+
+def _vae_names(vae: Tensors) -> set[str]:
+    """What a VAE must hold, going by the levels and layers that are there."""
+    levels, layers = _vae_depth(vae)
     names = {"quant_conv", "post_quant_conv"}
     for side, way, depth in (("encoder", "down", layers), ("decoder", "up", layers + 1)):
         names |= {f"{side}.{part}" for part in ("conv_in", "conv_norm_out", "conv_out")}
@@ -548,7 +563,7 @@ def describe(path: Path) -> list[str]:
         raise ValueError(f"{path.name}: the U-Net misses {missing.args[0]}.") from None
     with torch.device("meta"):
         _check_part(base.unet, UNet(config).state_dict(), f"{path.name}: the U-Net")
-    _check_vae(base.vae, path.name)
+    check_vae(base.vae, path.name)
     lines = ["Stable Diffusion 2 base, to be used with a MagicBokeh adapter", _sizes(config)]
     return lines + [_counts("U-Net without what MagicBokeh leaves out", base.unet), _counts("VAE", base.vae)]
 

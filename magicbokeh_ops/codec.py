@@ -1,12 +1,13 @@
 """Stable Diffusion's VAE outside ComfyUI, as diffusers runs it."""
 
-import re
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
+
+from .checkpoint import vae_sizes
 
 KEYS_PER_SIDE = 64  # tokens of the 512-pixel pictures that the VAE was trained on
 
@@ -31,18 +32,14 @@ class DiffusersCodec:
     """A `sampler.Codec` of a state dict under diffusers' names."""
 
     def __init__(self, tensors: dict[str, Tensor], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
-        channels = [
-            tensors[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"].shape[0]
-            for i in range(len({key.split(".")[2] for key in tensors if key.startswith("encoder.down_blocks.")}))
-        ]
-        layers = len({key.split(".")[4] for key in tensors if re.match(r"encoder\.down_blocks\.0\.resnets\.", key)})
+        channels, layers, latent_channels = vae_sizes(tensors)
         with torch.device("meta"):
             vae: Any = AutoencoderKL(
                 down_block_types=("DownEncoderBlock2D",) * len(channels),
                 up_block_types=("UpDecoderBlock2D",) * len(channels),
                 block_out_channels=channels,
                 layers_per_block=layers,
-                latent_channels=tensors["decoder.conv_in.weight"].shape[1],
+                latent_channels=latent_channels,
             )
         vae.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
         vae.set_attn_processor(ThinnedAttention())

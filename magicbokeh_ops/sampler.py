@@ -241,8 +241,9 @@ def _eight_bit(picture: Tensor) -> Tensor:
     return (picture.clamp(0, 1) * 255).floor() / 255
 
 
-def _grow(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Mirror the right and lower ends of a picture until it has `size`."""
+def grow(x: Tensor, least: int = 0, cell: int = CELL) -> Tensor:
+    """Mirror the right and lower ends of a picture until its sides are multiples of `cell` and `least` or more."""
+    size = [-(-max(least, length) // cell) * cell for length in x.shape[-2:]]
     rows, cols = (mirrored(length, wanted).to(x.device) for length, wanted in zip(x.shape[-2:], size))
     return x[..., rows, :][..., cols]
 
@@ -290,23 +291,22 @@ def render(
     if size != tuple(image.shape[-2:]):
         image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
     cell = CELL if preset == "fast" else 1
-    padded = [max(TRAINED, -(-length // cell) * cell) for length in size]
-    regions = None if focus_mask is None else _grow((resize(focus_mask, size) > 0.5).float(), padded)
-    inputs = _grow(image, padded), _grow(resize(defocus, size), padded), regions
-    if preset == "fast":
+    padded, blur = (grow(x, TRAINED, cell) for x in (image, resize(defocus, size)))
+    regions = None if focus_mask is None else grow((resize(focus_mask, size) > 0.5).float(), TRAINED, cell)
+    transfer = COLOR_FIXES[color_fix]
+    if preset == "reference":
         if seed is not None:
-            noise = _noise(seed, 1, *(length // CELL for length in padded))
-        elif noise is not None:
-            raise ValueError("noise is given for the tiles of the reference preset, but preset is 'fast'.")
-        picture, latent = sample_fast(codec, predict, *inputs, noise, budget, progress)
-        whole: Tensor | None = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
-    else:
-        if seed is not None:
-            tiles = len(released_positions(padded, TRAINED, RELEASED_STRIDE))
+            tiles = len(released_positions(padded.shape[-2:], TRAINED, RELEASED_STRIDE))
             noise = _noise(seed, tiles, TRAINED // CELL, TRAINED // CELL)
-        picture, whole = sample_as_released(codec, predict, *inputs, noise, progress), None
-    picture = COLOR_FIXES[color_fix](picture[..., : size[0], : size[1]], image)
-    return _eight_bit(picture) if preset == "reference" else picture, whole
+        picture = sample_as_released(codec, predict, padded, blur, regions, noise, progress)
+        return _eight_bit(transfer(picture[..., : size[0], : size[1]], image)), None
+    if noise is not None:
+        raise ValueError("noise is given for the tiles of the reference preset, but preset is 'fast'.")
+    if seed is not None:
+        noise = _noise(seed, 1, *(length // CELL for length in padded.shape[-2:]))
+    picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress)
+    latent = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
+    return transfer(picture[..., : size[0], : size[1]], image), latent
 
 
 def _noise(seed: int, count: int, height: int, width: int) -> Tensor:

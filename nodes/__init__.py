@@ -2,12 +2,27 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import host
 from .demo import DemoPhoto
 from .disparity import DisparityFrom
 from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
+from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
+
+host.register_model_folder()
 
 
 class MagicBokehExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [DemoPhoto, DisparityFrom, DefocusMap, FocusMask, LensBlur, Sweep]
+        return [
+            DemoPhoto,
+            DisparityFrom,
+            DefocusMap,
+            FocusMask,
+            LensBlur,
+            Sweep,
+            LoadMagicBokeh,
+            SaveCheckpoint,
+            MaskedAttention,
+            Sampler,
+        ]

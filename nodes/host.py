@@ -1,13 +1,31 @@
 """Every contact of the nodes with ComfyUI: schemas across versions, tensors, devices, progress and interrupts."""
 
 import inspect
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import folder_paths
 import torch
+from comfy.ldm.modules.attention import optimized_attention
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..magicbokeh_ops import sampler
+from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, vae_from_ldm, vae_sizes
+from ..magicbokeh_ops.network import Config, ControlNet, UNet
+
+MODEL_FOLDER = "magicbokeh"
+PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
+# Upper bound per latent cell of a tile, measured on the full-size network (40 kB in fp32), and what does not depend on it.
+VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
 
 # Keyword arguments that ComfyUI 0.3.64 does not know yet; there they are left out.
 NEWER = {"advanced", "search_aliases"}
@@ -89,3 +107,157 @@ class Progress:
 
     def next_part(self) -> None:
         self.part += 1
+
+
+def register_model_folder() -> None:
+    """models/magicbokeh and what extra_model_paths.yaml adds to it, and where Save MagicBokeh Checkpoint writes."""
+    for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
+        folder_paths.add_model_folder_path(MODEL_FOLDER, os.path.join(parent, MODEL_FOLDER))
+    paths, extensions = folder_paths.folder_names_and_paths[MODEL_FOLDER]
+    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(extensions) | {*SAFE, ".pkl", ".pth"})
+
+
+def diffusers_folders() -> dict[str, Path]:
+    """Models in diffusers layout below models/diffusers, by their relative path."""
+    found: dict[str, Path] = {}
+    for parent in folder_paths.get_folder_paths("diffusers"):
+        for folder, _, files in os.walk(parent, followlinks=True):
+            if "model_index.json" in files:
+                found.setdefault(os.path.relpath(folder, parent), Path(folder))
+    return found
+
+
+class MagicBokeh(nn.Module):
+    """U-Net and ControlNet, so that one patcher holds both."""
+
+    def __init__(self, config: Config, operations):
+        super().__init__()
+        # The one step multiplies errors by 15, too much for quantised attention.
+        attention = partial(optimized_attention, low_precision_attention=False)
+        self.unet = UNet(config, operations, attention)
+        self.controlnet = ControlNet(config, operations, attention)
+
+
+@dataclass(frozen=True)
+class BokehModel:
+    """What a MAGICBOKEH_MODEL socket carries. ComfyUI looks for `patcher` and `get_models`.
+
+    dtype: of the computation. focus_mask: (B, 1, H, W) of Masked Attention, or None.
+    """
+
+    patcher: comfy.model_patcher.ModelPatcher
+    config: Config
+    dtype: torch.dtype
+    sources: dict[str, str]
+    focus_mask: Tensor | None = None
+
+    def get_models(self) -> list[comfy.model_patcher.ModelPatcher]:
+        return [self.patcher]
+
+
+def weight_dtype() -> torch.dtype:
+    """fp16 or fp32 by ComfyUI's rules and options; bf16 only if asked for, since the one step multiplies its errors."""
+    return mm.unet_dtype(mm.get_torch_device(), PARAMETERS, [torch.float16, torch.float32])
+
+
+def load_model(weights: Weights) -> BokehModel:
+    """U-Net and ControlNet in ComfyUI's hands. The tensors of `weights` are used, not changed."""
+    device, offload = mm.get_torch_device(), mm.unet_offload_device()
+    stored = weight_dtype()
+    computed = mm.unet_manual_cast(stored, device, [torch.float16, torch.float32]) or stored
+    with torch.device("meta"):
+        model = MagicBokeh(weights.config, comfy.ops.pick_operations(stored, computed, load_device=device))
+    # Looked up late: ComfyUI replaces this class when it starts.
+    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher = kind(model.eval(), load_device=device, offload_device=offload)
+    for network, tensors in ((model.unet, weights.unet), (model.controlnet, weights.controlnet)):
+        network.load_state_dict({key: value.to(offload, stored) for key, value in tensors.items()}, assign=True)
+        network.requires_grad_(False)
+    return BokehModel(patcher, weights.config, computed, weights.sources)
+
+
+def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
+    """A ComfyUI VAE of a state dict under diffusers' names."""
+    channels, layers, latent_channels = vae_sizes(tensors)
+    sizes = {
+        "ch": channels[0],
+        "ch_mult": [width // channels[0] for width in channels],
+        "num_res_blocks": layers,
+        "z_channels": latent_channels,
+        "double_z": True,
+        "in_channels": 3,
+        "out_ch": 3,
+        "resolution": 256,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    return comfy.sd.VAE(sd=dict(tensors), config={"params": {"ddconfig": sizes, "embed_dim": latent_channels}})
+
+
+def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
+    """What Save MagicBokeh Checkpoint writes, with the values as they are loaded."""
+    state = {key: value.cpu() for key, value in model.patcher.model.state_dict().items()}
+    parts = {part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} for part in ("unet", "controlnet")}
+    vae_tensors = vae_from_ldm({key: value.cpu().float() for key, value in vae.get_sd().items()})
+    check_vae(vae_tensors, "the connected VAE")
+    return Weights(**parts, vae=vae_tensors, config=model.config, sources=model.sources)
+
+
+class Codec:
+    """ComfyUI's VAE as the sampler wants it."""
+
+    def __init__(self, vae: comfy.sd.VAE):
+        if vae.latent_channels != 4 or vae.downscale_ratio != sampler.CELL:
+            raise ValueError("vae is of another family than Stable Diffusion 1 and 2; connect the vae of Load MagicBokeh.")
+        self.vae = vae
+
+    def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is None:
+            return self.vae.encode(((image + 1) / 2).movedim(1, -1)).to(image)
+        first_stage = self.vae.first_stage_model
+        if not hasattr(first_stage, "quant_conv"):
+            raise ValueError("This vae has no posterior to sample from; set posterior_seed to -1.")
+        mm.load_models_gpu([self.vae.patcher], self.vae.memory_used_encode(image.shape, self.vae.vae_dtype))
+        pixels = image.to(self.vae.device, self.vae.vae_dtype)
+        mean, logvar = first_stage.quant_conv(first_stage.encoder(pixels)).to(image).chunk(2, 1)
+        return mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise.to(mean)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(latent).movedim(-1, 1).to(latent) * 2 - 1
+
+    def tile(self) -> int:
+        """Largest side in latents that fits, by ComfyUI's own estimate, into 60 % of the device's memory.
+
+        Of all its memory, not of what is free just now: a result must not depend on what ran before.
+        """
+        per_cell = self.vae.memory_used_decode((1, 4, 1, 1), self.vae.vae_dtype)
+        return max(sampler.SMALLEST_TILE, int((0.6 * mm.get_total_memory(self.vae.device) / per_cell) ** 0.5))
+
+
+def memory_needed(batch: int, height: int, width: int, dtype: torch.dtype) -> int:
+    """Upper bound in bytes for one prediction of tiles of height x width latents, without weights."""
+    return FIXED_BYTES + batch * height * width * VALUES_PER_CELL * dtype.itemsize
+
+
+def render(model: BokehModel, vae: comfy.sd.VAE, image: Tensor, defocus: Tensor, focus_mask: Tensor | None, **options):
+    """`sampler.render` of one picture on ComfyUI's devices, with less at once if memory runs out."""
+    codec, networks = Codec(vae), model.patcher.model
+    device = model.patcher.load_device
+
+    def predict(latent: Tensor, hint: Tensor, regions: Tensor | None) -> Tensor:
+        mm.load_models_gpu([model.patcher], memory_needed(len(latent), *latent.shape[-2:], model.dtype))
+        return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype)
+
+    def is_oom(error: Exception) -> bool:
+        return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
+
+    def work(budget: sampler.Budget) -> tuple[Tensor, Tensor]:
+        picture, latent = sampler.render(codec, predict, image, defocus, focus_mask, budget=budget, **options)
+        if latent is None:
+            latent = sampler.encode_whole(codec, sampler.grow(picture), budget=budget)
+        return picture, latent
+
+    tile = sampler.Budget().tile
+    batch = int(0.1 * mm.get_total_memory(device) / memory_needed(1, tile, tile, model.dtype))
+    budget = sampler.Budget(tile, codec.tile(), 1 if mm.is_device_cpu(device) else min(max(batch, 1), 8))
+    return sampler.smaller_until_it_fits(work, budget, is_oom, mm.soft_empty_cache)

@@ -16,7 +16,12 @@ import uuid
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from magicbokeh_ops import checkpoint
+from tests.ldm_names import single_file_tensors
+
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 PACK = Path(__file__).resolve().parents[2]
 
 
@@ -47,6 +52,18 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("host", HOSTS, ids=names, indirect=True, scope="session")
 
 
+def put_models(folder: Path) -> None:
+    """Small random weights in the released formats, under the names that people have them by."""
+    for place in ("magicbokeh", "checkpoints", "diffusers"):
+        (folder / place).mkdir()
+    (folder / "magicbokeh" / "lora.pkl").symlink_to(GOLDEN / "lora.pkl")
+    (folder / "diffusers" / "stable-diffusion-2-1-base").symlink_to(GOLDEN / "sd", target_is_directory=True)
+    save_file(single_file_tensors(GOLDEN / "sd"), folder / "checkpoints" / "v2-1_512-ema-pruned.safetensors")
+    weights = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
+    checkpoint.save(weights, folder / "magicbokeh" / "merged.safetensors")
+    (folder / "magicbokeh" / "broken.safetensors").write_bytes(b"not weights")
+
+
 class Host:
     """A running server."""
 
@@ -55,6 +72,7 @@ class Host:
             (base / folder).mkdir()
         for name, source in (("magicbokeh", PACK), ("probe", Path(__file__).parent / "probe_pack")):
             (base / "custom_nodes" / name).symlink_to(source, target_is_directory=True)
+        put_models(base / "models")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"

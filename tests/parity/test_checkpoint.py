@@ -18,6 +18,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors.torch import load_file, save_file
 
 from magicbokeh_ops import checkpoint
+from tests.ldm_names import single_file_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -161,72 +162,16 @@ def test_wrong_bases_are_named(tmp_path):
 UNET, VAE = (GOLDEN / "sd" / part / "diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
 
 
-def ldm_unet(key: str) -> str:
-    """Original name of a tensor of the U-Net, from diffusers' name."""
-    for ours, theirs in (
-        (r"^time_embedding\.linear_1", "time_embed.0"),
-        (r"^time_embedding\.linear_2", "time_embed.2"),
-        (r"^conv_in", "input_blocks.0.0"),
-        (r"^conv_norm_out", "out.0"),
-        (r"^conv_out", "out.2"),
-        (r"^mid_block\.resnets\.0", "middle_block.0"),
-        (r"^mid_block\.attentions\.0", "middle_block.1"),
-        (r"^mid_block\.resnets\.1", "middle_block.2"),
-    ):
-        key = re.sub(ours, theirs, key)
-    found = re.match(r"(down|up)_blocks\.(\d)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.*)", key)
-    if found:
-        way, level, kind, i, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
-        if way == "down":
-            place = f"{3 * level + (3 if kind == 'downsamplers' else 1 + i)}.{int(kind == 'attentions')}"
-        else:
-            place = f"{3 * level + (2 if kind == 'upsamplers' else i)}.{ {'resnets': 0, 'attentions': 1}.get(kind, 1 + (level > 0)) }"
-        rest = rest.replace("conv.", "op.") if kind == "downsamplers" else rest
-        key = f"{'input' if way == 'down' else 'output'}_blocks.{place}.{rest}"
-    if found is None or found[3] == "resnets":
-        for ours, theirs in (
-            ("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1"),
-            ("norm2", "out_layers.0"), ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection"),
-        ):  # fmt: skip
-            if "transformer_blocks" not in key:
-                key = key.replace(f".{ours}.", f".{theirs}.")
-    return key
-
-
-def ldm_vae(key: str) -> str:
-    for ours, theirs in (
-        (r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}"),
-        (r"mid_block\.attentions\.0\.group_norm", "mid.attn_1.norm"),
-        (r"mid_block\.attentions\.0\.to_out\.0", "mid.attn_1.proj_out"),
-        (r"mid_block\.attentions\.0\.to_", "mid.attn_1."),
-        (r"down_blocks\.(\d)\.resnets", r"down.\1.block"),
-        (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
-        (r"up_blocks\.(\d)\.resnets", lambda m: f"up.{3 - int(m[1])}.block"),
-        (r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{3 - int(m[1])}.upsample"),
-        ("conv_shortcut", "nin_shortcut"),
-        ("conv_norm_out", "norm_out"),
-    ):
-        key = re.sub(ours, theirs, key)
-    return key
-
-
 @pytest.fixture(scope="module")
 def single_file():
-    """The golden base under the original names, as diffusers itself reads them back."""
-    unet, vae = load_file(UNET), load_file(VAE)
-    old_unet = {ldm_unet(key): value for key, value in unet.items()}
-    old_vae = {
-        ldm_vae(key): value[:, :, None, None] if re.search(r"to_\w+(\.0)?\.weight", key) else value
-        for key, value in vae.items()
-    }
-    tensors = {f"model.diffusion_model.{key}": value for key, value in old_unet.items()}
-    tensors |= {f"first_stage_model.{key}": value for key, value in old_vae.items()}
+    """The golden base under the original names, which diffusers itself reads back."""
+    unet, vae, tensors = load_file(UNET), load_file(VAE), single_file_tensors(GOLDEN / "sd")
     config = json.loads((GOLDEN / "sd" / "unet" / "config.json").read_text()) | {"class_embed_type": None}
     again = convert_ldm_unet_checkpoint(dict(tensors), config)
     assert again.keys() == unet.keys() and all(torch.equal(again[key], unet[key]) for key in unet)
     again = convert_ldm_vae_checkpoint(dict(tensors), json.loads((GOLDEN / "sd" / "vae" / "config.json").read_text()))
     assert again.keys() == vae.keys() and all(again[key].numel() == vae[key].numel() for key in vae)
-    return {key: value.contiguous() for key, value in tensors.items()}
+    return tensors
 
 
 def same_base(found, heads=True):

@@ -1,0 +1,215 @@
+"""The MagicBokeh model: load, save, masked attention, and the one step."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..magicbokeh_ops import checkpoint, sampler
+from ..magicbokeh_ops import defocus as ops
+from . import host
+
+Model = io.Custom("MAGICBOKEH_MODEL")
+NO_BASE = "none (merged file)"
+
+
+class LoadMagicBokeh(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehLoader",
+            display_name="Load MagicBokeh",
+            description="Loads the MagicBokeh model: the released weights with Stable Diffusion 2.1-base, or one merged file. "
+            "Nothing in a pickle is executed.",
+            search_aliases=["bokeh model", "load bokeh", "depth of field model", "super resolution"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=folder_paths.get_filename_list(host.MODEL_FOLDER),
+                    tooltip="The released weights (lora.pkl), or a merged .safetensors file. From models/magicbokeh.",
+                ),
+                io.Combo.Input(
+                    "base",
+                    options=[NO_BASE, *folder_paths.get_filename_list("checkpoints"), *host.diffusers_folders()],
+                    default=NO_BASE,
+                    tooltip="Stable Diffusion 2.1-base (the 512-pixel one, such as v2-1_512-ema-pruned) for the released weights. A "
+                    "merged file needs none. From models/checkpoints and models/diffusers.",
+                ),
+            ],
+            outputs=[
+                Model.Output(display_name="model"),
+                io.Vae.Output(
+                    display_name="vae", tooltip="An ordinary VAE of Stable Diffusion 2, its encoder tuned to bad photos."
+                ),
+            ],
+        )
+
+    @classmethod
+    def paths(cls, checkpoint: str, base: str) -> tuple[Path, Path | None]:
+        path = Path(folder_paths.get_full_path_or_raise(host.MODEL_FOLDER, checkpoint))
+        if base == NO_BASE:
+            return path, None
+        folder = host.diffusers_folders().get(base)
+        return path, folder or Path(folder_paths.get_full_path_or_raise("checkpoints", base))
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint, base):
+        return [path.stat().st_mtime for path in cls.paths(checkpoint, base) if path is not None]
+
+    @classmethod
+    def execute(cls, checkpoint, base) -> io.NodeOutput:
+        path, base_path = cls.paths(checkpoint, base)
+        weights = cls.read(path, base_path)
+        return io.NodeOutput(host.load_model(weights), host.load_vae(weights.vae))
+
+    @staticmethod
+    def read(path: Path, base: Path | None) -> checkpoint.Weights:
+        if checkpoint.is_merged(path):
+            return checkpoint.load(path)
+        adapter = checkpoint.read_adapter(path)
+        if base is None:
+            raise ValueError(f"{path.name} needs Stable Diffusion 2.1-base; choose it as base.")
+        return checkpoint.merge(checkpoint.read_base(base), adapter, host.weight_dtype())
+
+
+class SaveCheckpoint(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehSaveCheckpoint",
+            display_name="Save MagicBokeh Checkpoint",
+            description="Writes model and VAE as one safetensors file, which loads faster and holds no pickle. Load MagicBokeh "
+            "offers it after a refresh.",
+            search_aliases=["merge checkpoint", "convert pickle", "save bokeh model"],
+            is_output_node=True,
+            inputs=[
+                Model.Input("model", tooltip="From Load MagicBokeh."),
+                io.Vae.Input("vae", tooltip="From Load MagicBokeh."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="magicbokeh/MagicBokeh",
+                    tooltip="Where in the output folder. Values are saved as they are loaded, fp16 on most cards; the command "
+                    "magicbokeh convert keeps them whole.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, model, vae, filename_prefix) -> io.NodeOutput:
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+        checkpoint.save(host.weights_of(model, vae), path)
+        logging.info(f"MagicBokeh checkpoint saved: {path}")
+        return io.NodeOutput()
+
+
+class MaskedAttention(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehMaskedAttention",
+            display_name="MagicBokeh Masked Attention",
+            description="Keeps what is in focus and what is not apart inside the network, so that neither bleeds into the other.",
+            search_aliases=["focus aware attention", "bokeh mask", "attention mask"],
+            inputs=[
+                Model.Input("model", tooltip="From Load MagicBokeh."),
+                io.Mask.Input("focus_mask", tooltip="What is in focus, from Focus Mask."),
+            ],
+            outputs=[Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls, model, focus_mask) -> io.NodeOutput:
+        mask = host.mask_to_map(focus_mask, "focus_mask")
+        ops.check_map(mask, "focus_mask")
+        return io.NodeOutput(replace(model, focus_mask=mask))
+
+
+class Sampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehSampler",
+            display_name="MagicBokeh Sampler",
+            description="Restores a noisy, soft photo and gives it the bokeh of its defocus map, in one diffusion step. With a "
+            "defocus of 0 it only restores.",
+            search_aliases=["bokeh", "depth of field", "super resolution", "restore photo", "refocus", "one step diffusion"],
+            inputs=[
+                Model.Input("model", tooltip="From Masked Attention, or from Load MagicBokeh for attention over everything."),
+                io.Vae.Input("vae", tooltip="From Load MagicBokeh."),
+                io.Image.Input("image", tooltip="The photo, 64 pixels or more on each side."),
+                io.Mask.Input("defocus", tooltip="From Defocus Map. Any size; it is scaled to the result."),
+                io.Float.Input(
+                    "upscale",
+                    default=1.0,
+                    min=1.0,
+                    max=float(sampler.UPSCALE_LIMIT),
+                    step=0.25,
+                    round=0.001,
+                    tooltip="Enlarges the photo before the step, for small or zoomed-in ones. The k of Defocus Map is in pixels of "
+                    "the enlarged picture.",
+                ),
+                io.Combo.Input(
+                    "color_fix",
+                    options=list(sampler.COLOR_FIXES),
+                    default="adain",
+                    tooltip="How the colours of the photo are kept. adain: mean and contrast, as released. wavelet: everything coarse, "
+                    "for strong local casts. none: as the model gives them.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=sampler.PRESETS,
+                    default=sampler.PRESETS[0],
+                    tooltip="fast: the whole picture through the VAE, overlapping tiles only for the prediction. reference: the "
+                    "released procedure in tiles of 512 pixels, about three times slower.",
+                ),
+                host.build(
+                    io.Int.Input,
+                    "posterior_seed",
+                    default=-1,
+                    min=-1,
+                    max=2**32 - 1,
+                    advanced=True,
+                    tooltip="-1: always the same result. Other numbers sample the VAE's posterior as the released code does, each "
+                    "with other fine detail.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image"),
+                io.Latent.Output(display_name="latent", tooltip="The result for other samplers of Stable Diffusion 2."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, vae, image, defocus, upscale, color_fix, preset, posterior_seed) -> io.NodeOutput:
+        planes, alpha = host.image_to_planes(image)
+        blur = host.mask_to_map(defocus, "defocus")
+        frames = max(len(planes), len(blur))
+        planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
+        mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
+        progress = host.Progress(frames)
+        pictures, latents = [], []
+        for i in range(frames):
+            picture, latent = host.render(
+                model,
+                vae,
+                planes[i : i + 1],
+                blur[i : i + 1],
+                None if mask is None else mask[i : i + 1],
+                preset=preset,
+                upscale=upscale,
+                color_fix=color_fix,
+                seed=None if posterior_seed < 0 else posterior_seed,
+                progress=progress,
+            )
+            pictures.append(picture)
+            latents.append(latent)
+            progress.next_part()
+        result = torch.cat(pictures)
+        if alpha is not None:
+            alpha = ops.resize(alpha.movedim(-1, 1), result.shape[-2:]).movedim(1, -1)
+        return io.NodeOutput(host.planes_to_image(result, alpha), {"samples": torch.cat(latents)})
