@@ -78,6 +78,10 @@ class Host:
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         self.base, self.log_file = base, base / "log.txt"
         options = ["--cpu", "--port", self.url.rsplit(":", 1)[1], "--base-directory", base, "--disable-auto-launch"]
+        (base / "extra" / "bokeh").mkdir(parents=True)
+        (base / "extra" / "bokeh" / "from yaml.safetensors").symlink_to(base / "models" / "magicbokeh" / "merged.safetensors")
+        (base / "extra.yaml").write_text(f"elsewhere:\n  base_path: {base / 'extra'}\n  magicbokeh: bokeh\n")
+        options += ["--extra-model-paths-config", base / "extra.yaml"]
         options += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen([python, "main.py", *map(str, options)], cwd=path, stdout=log, stderr=log)
@@ -120,6 +124,12 @@ class Host:
             time.sleep(0.05)
         raise TimeoutError(f"prompt did not finish in {seconds} s:\n{self.log[-2000:]}")
 
+    def found(self, prompt: dict) -> dict:
+        """What the node "probe" of a prompt saw."""
+        done = self.run(prompt)
+        assert done["status"]["status_str"] == "success", done["status"]
+        return json.loads(done["outputs"]["probe"]["found"][0])
+
     def run(self, prompt: dict) -> dict:
         return self.result(self.queue(prompt))
 
@@ -134,6 +144,11 @@ class Host:
         query = urllib.parse.urlencode({key: entry[key] for key in ("filename", "subfolder", "type")})
         with urllib.request.urlopen(f"{self.url}/view?{query}", timeout=60) as answer:
             return answer.read()
+
+
+def node(kind: str, /, **inputs) -> dict:
+    """A node of a prompt."""
+    return {"class_type": kind, "inputs": inputs}
 
 
 @pytest.fixture(scope="session")

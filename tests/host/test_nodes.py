@@ -1,10 +1,11 @@
 """Every node with inputs as they really come, good and bad, and the way a run is stopped."""
 
-import json
 import time
 import urllib.error
 
 import pytest
+
+from tests.host.conftest import node
 
 LOOK = {
     "highlight_boost": 0,
@@ -17,10 +18,6 @@ LOOK = {
     "far_scale": 1,
 }
 FOCUS = {"k": 8, "focus_mode": "point", "focus_x": 0.5, "focus_y": 0.5, "focus": 0.5}
-
-
-def node(kind: str, /, **inputs) -> dict:
-    return {"class_type": kind, "inputs": inputs}
 
 
 def lens(image: str, disparity: str, **changes) -> dict:
@@ -59,12 +56,6 @@ def disparity_from(source: dict, slot=0, convention="disparity (near = white)", 
     }
 
 
-def found(host, prompt: dict) -> dict:
-    done = host.run(prompt)
-    assert done["status"]["status_str"] == "success", done["status"]
-    return json.loads(done["outputs"]["probe"]["found"][0])
-
-
 @pytest.mark.parametrize(
     ("image", "disparity", "shape"),
     [
@@ -79,7 +70,7 @@ def found(host, prompt: dict) -> dict:
     ],
 )
 def test_lens_blur_takes(host, image, disparity, shape):
-    result = found(host, lens(image, disparity))
+    result = host.found(lens(image, disparity))
     assert result["shape"] == shape
     assert result["dtype"] == "torch.float32" and result["contiguous"]
     assert result["low"] >= 0 and result["high"] <= 1
@@ -101,55 +92,53 @@ def test_lens_blur_takes(host, image, disparity, shape):
 )
 def test_every_option_reaches_the_lens(host, look):
     others = {key: value for key, value in look.items() if key == "blades" and len(look) > 1}
-    assert found(host, lens("photo", "ramp", **look))["row"] != found(host, lens("photo", "ramp", **others))["row"]
+    assert host.found(lens("photo", "ramp", **look))["row"] != host.found(lens("photo", "ramp", **others))["row"]
 
 
 def test_sweep(host):
     sweep = {"focus_from": 1, "focus_to": 0, "k_from": 8, "k_to": 4, "frames": 5, "easing": "linear"}
     prompt = lens("photo", "ramp")
     prompt["lens"] = node("MagicBokehSweep", image=["image", 0], disparity=["disparity", 0], **sweep, **LOOK)
-    assert found(host, prompt)["shape"] == [5, 48, 64, 3]
+    assert host.found(prompt)["shape"] == [5, 48, 64, 3]
     prompt["image"]["inputs"]["kind"] = "batch of 3"
-    assert found(host, prompt)["shape"] == [3, 48, 64, 3]
+    assert host.found(prompt)["shape"] == [3, 48, 64, 3]
 
 
 def test_defocus_map(host):
-    assert found(host, defocus("ramp", output=1))["number"] == pytest.approx(0.5, abs=0.02)
-    assert found(host, defocus("ramp", output=3))["number"] == 8
-    assert found(host, defocus("ramp", mask="left half", focus_mode="mask", output=1))["number"] == pytest.approx(
-        0.25, abs=0.02
-    )
-    assert found(host, defocus("ramp", focus_mode="value", focus=0.7, output=1))["number"] == pytest.approx(0.7)
-    assert found(host, defocus("ramp"))["high"] == pytest.approx(8 / 32 * 0.5, abs=0.01)
-    assert found(host, defocus("small", image="odd"))["shape"] == [1, 37, 53]
-    assert found(host, defocus("ramp", image="batch of 3", output=2))["shape"] == [3, 48, 64, 3]
-    assert found(host, defocus("batch of 3", image="photo", output=2))["shape"] == [3, 48, 64, 3]
-    assert found(host, defocus("ramp", output=2))["shape"] == [1, 48, 64, 3]
+    assert host.found(defocus("ramp", output=1))["number"] == pytest.approx(0.5, abs=0.02)
+    assert host.found(defocus("ramp", output=3))["number"] == 8
+    assert host.found(defocus("ramp", mask="left half", focus_mode="mask", output=1))["number"] == pytest.approx(0.25, abs=0.02)
+    assert host.found(defocus("ramp", focus_mode="value", focus=0.7, output=1))["number"] == pytest.approx(0.7)
+    assert host.found(defocus("ramp"))["high"] == pytest.approx(8 / 32 * 0.5, abs=0.01)
+    assert host.found(defocus("small", image="odd"))["shape"] == [1, 37, 53]
+    assert host.found(defocus("ramp", image="batch of 3", output=2))["shape"] == [3, 48, 64, 3]
+    assert host.found(defocus("batch of 3", image="photo", output=2))["shape"] == [3, 48, 64, 3]
+    assert host.found(defocus("ramp", output=2))["shape"] == [1, 48, 64, 3]
     # The empty mask that Load Image gives for a photo without alpha may stay connected.
-    assert found(host, defocus("ramp", mask="empty 64"))["shape"] == [1, 48, 64]
+    assert host.found(defocus("ramp", mask="empty 64"))["shape"] == [1, 48, 64]
 
 
 def test_focus_mask(host):
     prompt = defocus("ramp", k=32)
     prompt["mask"] = node("MagicBokehFocusMask", defocus=["defocus", 0], threshold=0.1, smooth=2, min_area=0.01)
     prompt["probe"] = node("TestProbe", mask=["mask", 0])
-    row = found(host, prompt)["row"]
+    row = host.found(prompt)["row"]
     assert set(row) == {0.0, 1.0}
     assert sum(row) / len(row) == pytest.approx(0.2, abs=0.05)
 
 
 def test_disparity_from(host):
     image, mask = node("TestImage", kind="grey depth"), node("TestMask", kind="metres")
-    row = found(host, disparity_from(image))["row"]
+    row = host.found(disparity_from(image))["row"]
     assert row[0] == 0 and row[-1] == 1
-    row = found(host, disparity_from(mask, convention="distance (in any unit)"))["row"]
+    row = host.found(disparity_from(mask, convention="distance (in any unit)"))["row"]
     assert row[0] == 1 and row[-1] == 0 and row[32] < 0.2
-    row = found(host, disparity_from(image, convention="depth (near = black)"))["row"]
+    row = host.found(disparity_from(image, convention="depth (near = black)"))["row"]
     assert row[0] == 1 and row[-1] == 0 and row[31] == pytest.approx((1 / 5.43 - 0.1) / 0.9, abs=0.01)
-    row = found(host, disparity_from(image, convention="inverted depth (near = white)"))["row"]
+    row = host.found(disparity_from(image, convention="inverted depth (near = white)"))["row"]
     assert row[0] == 0 and row[-1] == 1 and row[32] == pytest.approx((1 / 5.43 - 0.1) / 0.9, abs=0.01)
     for far_is, slot in (("sky", 0), ("infinite", 1)):
-        row = found(host, disparity_from(node("TestGeometry", far_is=far_is), slot))["row"]
+        row = host.found(disparity_from(node("TestGeometry", far_is=far_is), slot))["row"]
         assert row[:15] == [0] * 15 and row[-1] == 1 and row[32] == pytest.approx((0.1 + 32 / 63) / 1.1, abs=0.01)
 
 

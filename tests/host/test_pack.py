@@ -33,8 +33,8 @@ def test_every_widget_has_a_tooltip(host):
     for name, info in host.get("/object_info").items():
         if name.startswith("MagicBokeh"):
             assert info["description"], name
-            for inputs in info["input"].values():
-                for key, spec in inputs.items():
+            for part in ("required", "optional"):
+                for key, spec in info["input"].get(part, {}).items():
                     assert spec[1].get("tooltip"), f"{name}.{key}"
 
 

@@ -1,8 +1,14 @@
 """Test nodes: inputs of every awkward kind, and a probe that reports what came out."""
 
 import json
+from pathlib import Path
 
+import comfy.model_management as mm
+import numpy as np
 import torch
+from PIL import Image
+
+GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
 
 
 def ramp(frames=1, height=48, width=64):
@@ -11,6 +17,11 @@ def ramp(frames=1, height=48, width=64):
 
 def noise(frames=1, height=48, width=64, channels=3):
     return torch.rand(frames, height, width, channels, generator=torch.Generator().manual_seed(0))
+
+
+def golden(name):
+    picture = Image.open(GOLDEN / "inputs" / name).convert("RGB")
+    return torch.from_numpy(np.array(picture, dtype=np.float32))[None] / 255
 
 
 IMAGES = {
@@ -23,6 +34,9 @@ IMAGES = {
     "grey depth": lambda: ramp()[..., None].expand(-1, -1, -1, 3),
     "with NaN": lambda: noise().index_fill(1, torch.tensor([3]), float("nan")),
     "one channel": lambda: noise(channels=1),
+    "golden": lambda: golden("image.png"),
+    "golden tile": lambda: golden("image.png")[:, 64:576, 100:612],
+    "golden corner": lambda: golden("image.png")[:, 64:320, 100:356],
 }
 MASKS = {
     "ramp": ramp,
@@ -35,6 +49,10 @@ MASKS = {
     "left half": lambda: (ramp() < 0.5).float(),
     "with NaN": lambda: ramp().index_fill(1, torch.tensor([3]), float("nan")),
     "metres": lambda: 1 + 9 * ramp(),
+    "nothing": lambda: torch.zeros(1, 64, 64),
+    "golden": lambda: golden("depth_u8.png")[..., 0],
+    "golden tile": lambda: golden("depth_u8.png")[:, 64:576, 100:612, 0],
+    "golden corner": lambda: golden("depth_u8.png")[:, 64:320, 100:356, 0],
     "blocks": lambda: noise(1, 3, 4)[..., 0].repeat_interleave(1000, 1).repeat_interleave(1000, 2),
 }
 DEPTH = 1 / (0.1 + ramp())
@@ -68,14 +86,41 @@ class TestGeometry:
         )
 
 
+class TestOutOfMemory:
+    """The model runs out of memory in its first steps."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MAGICBOKEH_MODEL",), "steps": ("INT", {"default": 1})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MAGICBOKEH_MODEL",), "break_it", "test"
+
+    def break_it(self, model, steps):
+        left = [steps]
+
+        def fail(_module, inputs):
+            if left[0] == 0:
+                hook.remove()
+                return
+            left[0] -= 1
+            raise mm.OOM_EXCEPTION("pretended")
+
+        hook = model.patcher.model.unet.register_forward_pre_hook(fail)
+        return (model,)
+
+
 class TestProbe:
     INPUT_TYPES = classmethod(
-        lambda cls: {"optional": {"image": ("IMAGE",), "mask": ("MASK",), "number": ("FLOAT", {"forceInput": True})}}
+        lambda cls: {
+            "optional": {
+                "image": ("IMAGE",),
+                "mask": ("MASK",),
+                "number": ("FLOAT", {"forceInput": True}),
+                "latent": ("LATENT",),
+            }
+        }
     )
     RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "report", "test", True
 
-    def report(self, image=None, mask=None, number=None):
-        values = image if image is not None else mask
+    def report(self, image=None, mask=None, number=None, latent=None):
+        values = next((x for x in (image, mask, latent and latent["samples"]) if x is not None), None)
         found = {"number": number}
         if values is not None:
             found = {
@@ -89,4 +134,4 @@ class TestProbe:
         return {"ui": {"found": [json.dumps(found)]}}
 
 
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (TestImage, TestMask, TestGeometry, TestProbe)}
+NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (TestImage, TestMask, TestGeometry, TestOutOfMemory, TestProbe)}

@@ -1,0 +1,218 @@
+"""The model's nodes in a real ComfyUI, on small random weights in the released formats."""
+
+import io
+import time
+import urllib.error
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from magicbokeh_ops import checkpoint, defocus, sampler
+from magicbokeh_ops.codec import DiffusersCodec
+from magicbokeh_ops.network import ControlNet, UNet
+from tests.host.conftest import node
+
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
+FOLDER = {"checkpoint": "lora.pkl", "base": "stable-diffusion-2-1-base"}
+MERGED = {"checkpoint": "merged.safetensors", "base": "none (merged file)"}
+FOCUS, K = 0.7, 24
+SAMPLER = {"upscale": 1, "color_fix": "adain", "preset": "fast", "posterior_seed": -1}
+
+
+def prompt(image="golden tile", disparity="golden tile", load=FOLDER, k=K, masked=True, output="image", **changes) -> dict:
+    slot = ("image", "latent").index(output)
+    return {
+        "load": node("MagicBokehLoader", **load),
+        "image": node("TestImage", kind=image),
+        "disparity": node("TestMask", kind=disparity),
+        "focus": node(
+            "MagicBokehDefocusMap",
+            disparity=["disparity", 0],
+            k=k,
+            focus_mode="value",
+            focus_x=0.5,
+            focus_y=0.5,
+            focus=FOCUS,
+        ),
+        "mask": node("MagicBokehFocusMask", defocus=["focus", 0], threshold=0.1, smooth=0, min_area=0),
+        "attention": node("MagicBokehMaskedAttention", model=["load", 0], focus_mask=["mask", 0]),
+        "sample": node(
+            "MagicBokehSampler",
+            model=["attention" if masked else "load", 0],
+            vae=["load", 1],
+            image=["image", 0],
+            defocus=["focus", 0],
+            **{**SAMPLER, **changes},
+        ),
+        "probe": node("TestProbe", **{output: ["sample", slot]}),
+    }
+
+
+@pytest.fixture(scope="module")
+def library():
+    """The same step without ComfyUI."""
+    weights = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
+    networks = UNet(weights.config).eval(), ControlNet(weights.config).eval()
+    for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
+        network.load_state_dict(tensors)
+    return weights, DiffusersCodec(weights.vae), partial(sampler.predict, *networks)
+
+
+def golden(name: str) -> torch.Tensor:
+    picture = np.array(Image.open(GOLDEN / "inputs" / name).convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+
+
+@pytest.mark.parametrize(
+    ("area", "options"),
+    [
+        ("golden tile", {}),
+        ("golden corner", {"upscale": 2, "color_fix": "wavelet"}),
+        ("golden tile", {"posterior_seed": 5}),
+        ("golden", {"preset": "reference"}),
+    ],
+    ids=["fast", "upscaled", "sampled", "reference"],
+)
+def test_nodes_give_what_the_library_gives(host, library, area, options):
+    _, codec, predict = library
+    side = {"golden tile": 512, "golden corner": 256}.get(area)
+    crop = ... if side is None else (..., slice(64, 64 + side), slice(100, 100 + side))
+    image, disparity = golden("image.png")[crop], golden("depth_u8.png")[:, :1][crop]
+    blur = defocus.defocus_map(disparity, FOCUS, K)
+    chosen = {**SAMPLER, **options}
+    seed = chosen.pop("posterior_seed")
+    with torch.inference_mode():
+        expected, _ = sampler.render(
+            codec, predict, image, blur, defocus.focus_mask(blur), seed=None if seed < 0 else seed, **chosen
+        )
+    asked = prompt(area, area, **options)
+    asked["save"] = node("PreviewImage", images=["sample", 0])
+    saved = host.run(asked)["outputs"]["save"]["images"][0]
+    found = np.array(Image.open(io.BytesIO(host.image(saved))), dtype=int)
+    wrong = np.abs(found - (expected[0].permute(1, 2, 0).numpy() * 255).astype(int))
+    assert (wrong <= 1).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("image", "disparity", "changes", "shape"),
+    [
+        ("batch of 3", "ramp", {"upscale": 2}, [3, 96, 128, 3]),
+        ("photo", "batch of 2", {"upscale": 2}, [2, 96, 128, 3]),
+        ("rgba", "ramp", {"upscale": 1.5}, [1, 72, 96, 4]),
+        ("half", "half", {"upscale": 2}, [1, 96, 128, 3]),
+        ("odd", "small", {"upscale": 2}, [1, 74, 106, 3]),
+        ("odd", "small", {"upscale": 2, "preset": "reference"}, [1, 74, 106, 3]),
+        ("odd", "small", {"upscale": 2, "output": "latent"}, [1, 4, 10, 14]),
+        ("odd", "small", {"upscale": 2, "preset": "reference", "output": "latent"}, [1, 4, 10, 14]),
+    ],
+)
+def test_sampler_takes(host, image, disparity, changes, shape):
+    result = host.found(prompt(image, disparity, load=MERGED, **changes))
+    assert result["shape"] == shape and result["dtype"] == "torch.float32" and result["contiguous"]
+    if len(shape) == 4 and shape[-1] < 5:
+        assert result["low"] >= 0 and result["high"] <= 1
+
+
+def test_every_option_reaches_the_sampler(host):
+    plain = host.found(prompt("odd", "ramp", upscale=2))["row"]
+    for changes in (
+        {"color_fix": "wavelet"},
+        {"color_fix": "none"},
+        {"preset": "reference"},
+        {"posterior_seed": 0},
+        {"k": 0},
+        {"masked": False},
+    ):
+        assert host.found(prompt("odd", "ramp", **{"upscale": 2, **changes}))["row"] != plain, changes
+
+
+def test_all_ways_to_the_same_weights(host):
+    """Folder, single file (whose heads are a guess for such small widths), merged file, file from a yaml's folder, saved file."""
+    asked = prompt("odd", "ramp", upscale=2)
+    asked["write"] = node(
+        "MagicBokehSaveCheckpoint", model=["load", 0], vae=["load", 1], filename_prefix="magicbokeh/sub/saved"
+    )
+    row = host.found(asked)["row"]
+    saved = checkpoint.load(host.base / "output" / "magicbokeh" / "sub" / "saved_00001_.safetensors")
+    expected = checkpoint.load(host.base / "models" / "magicbokeh" / "merged.safetensors")
+    for part in ("unet", "controlnet", "vae"):
+        a, b = getattr(saved, part), getattr(expected, part)
+        assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a), part
+    for load in (
+        MERGED,
+        {**MERGED, "checkpoint": "from yaml.safetensors"},
+        {**MERGED, "checkpoint": "sub/saved_00001_.safetensors"},
+    ):
+        assert host.found(prompt("odd", "ramp", upscale=2, load=load))["row"] == pytest.approx(row, abs=1e-5)
+    single = {"checkpoint": "lora.pkl", "base": "v2-1_512-ema-pruned.safetensors"}
+    assert host.found(prompt("odd", "ramp", upscale=2, load=single))["shape"] == [1, 74, 106, 3]
+
+
+def test_a_changed_setting_loads_nothing_again(host):
+    host.found(prompt("odd", "ramp", upscale=2))
+    before = len(host.log)
+    asked = prompt("odd", "ramp", upscale=2, k=11.5)
+    status = host.run(asked)["status"]
+    cached = next(body["nodes"] for kind, body in status["messages"] if kind == "execution_cached")
+    assert set(cached) == {"load", "image", "disparity"}
+    assert not [line for line in host.log[before:].splitlines() if "load" in line.lower()]
+    status = host.run(asked)["status"]
+    assert set(next(body["nodes"] for kind, body in status["messages"] if kind == "execution_cached")) == set(asked)
+
+
+def test_out_of_memory_works_on_less_at_once(host):
+    """Twice too large, then it fits; and at last the host's own error if nothing is small enough."""
+    asked = prompt("golden", "golden", masked=False)
+    whole = host.found(asked)
+    asked["broken"] = node("TestOutOfMemory", model=["load", 0], steps=2)
+    asked["sample"]["inputs"]["model"] = ["broken", 0]
+    smaller = host.found(asked)
+    assert smaller["shape"] == whole["shape"] and smaller["row"] != whole["row"]
+    asked["broken"]["inputs"]["steps"] = 20
+    assert "pretended" in host.error(asked) or "memory" in host.error(asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"load": {**FOLDER, "base": "none (merged file)"}}, "needs Stable Diffusion 2.1-base; choose it as base"),
+        ({"load": {**MERGED, "checkpoint": "broken.safetensors"}}, "broken.safetensors is damaged"),
+        ({"image": "photo"}, "image is 64 x 48 pixels"),
+        ({"image": "with NaN", "upscale": 2}, "image holds NaN"),
+        ({"image": "batch of 3", "disparity": "batch of 2", "upscale": 2}, "defocus has 2 frames for 3 pictures"),
+    ],
+)
+def test_bad_input_is_named(host, changes, message):
+    error = host.error(prompt(**{"image": "odd", "disparity": "ramp", **changes}))
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_other_vaes_are_named(host):
+    asked = prompt("odd", "ramp", upscale=2)
+    asked["vae"] = node("VAELoader", vae_name="pixel_space")
+    asked["sample"]["inputs"]["vae"] = ["vae", 0]
+    assert "vae is of another family" in host.error(asked)
+
+
+@pytest.mark.parametrize("bad", [{"checkpoint": "../../secret.pkl"}, {"base": "not there"}])
+def test_unknown_files_are_refused(host, bad):
+    try:
+        error = host.error(prompt(load={**FOLDER, **bad}))
+    except urllib.error.HTTPError as refused:
+        error = refused.read().decode()
+    assert next(iter(bad.values())) in error
+
+
+def test_interrupt_within_one_tile(host):
+    prompt_id = host.queue(prompt("golden", "golden", upscale=2.5))
+    time.sleep(3)
+    assert host.get("/queue")["queue_running"], "the run was over before it could be stopped"
+    start = time.monotonic()
+    host.post("/interrupt", {})
+    status = host.result(prompt_id)["status"]
+    assert "execution_interrupted" in [kind for kind, _ in status["messages"]]
+    assert time.monotonic() - start < 10  # one tile of the VAE on a CPU
