@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.supported_models
 import numpy as np
 import torch
 from PIL import Image
@@ -106,6 +108,43 @@ class TestOutOfMemory:
         return (model,)
 
 
+class TestStableDiffusion:
+    """In place of Load Checkpoint: a random U-Net of Stable Diffusion 2's kind, small, with the VAE that it is given."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"vae": ("VAE",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "CLIP", "VAE"), "make", "test"
+
+    def make(self, vae):
+        sizes = {
+            "image_size": 32,
+            "in_channels": 4,
+            "out_channels": 4,
+            "model_channels": 64,
+            "channel_mult": [1, 2],
+            "num_res_blocks": [1, 1],
+            "transformer_depth": [1, 1],
+            "transformer_depth_output": [1, 1, 1, 1],
+            "transformer_depth_middle": 1,
+            "context_dim": 1024,
+            "use_spatial_transformer": True,
+            "use_linear_in_transformer": True,
+        }
+        config = comfy.supported_models.SD20(sizes)
+        config.set_inference_dtype(torch.float32, None)
+        model = config.get_model({}).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+        return comfy.model_patcher.ModelPatcher(model, mm.get_torch_device(), mm.unet_offload_device()), None, vae
+
+
+class TestConditioning:
+    INPUT_TYPES = classmethod(lambda cls: {"required": {}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "make", "test"
+
+    def make(self):
+        return ([[torch.zeros(1, 77, 1024), {}]],)
+
+
 class TestProbe:
     INPUT_TYPES = classmethod(
         lambda cls: {
@@ -134,4 +173,7 @@ class TestProbe:
         return {"ui": {"found": [json.dumps(found)]}}
 
 
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (TestImage, TestMask, TestGeometry, TestOutOfMemory, TestProbe)}
+NODE_CLASS_MAPPINGS = {
+    cls.__name__: cls
+    for cls in (TestImage, TestMask, TestGeometry, TestOutOfMemory, TestStableDiffusion, TestConditioning, TestProbe)
+}
