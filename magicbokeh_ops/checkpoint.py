@@ -6,7 +6,6 @@ adapter names get inert stand-ins, and a file that names anything else is refuse
 
 import io
 import json
-import pickle
 import pickletools
 import re
 import zipfile
@@ -15,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -69,7 +67,14 @@ class Weights:
 
 
 class _StandIn:
-    """In place of a class that a pickle names: holds the attributes, does nothing."""
+    """In place of a class or function that a pickle names: holds the attributes, does nothing."""
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, state):
+        if isinstance(state, dict):
+            vars(self).update(state)
 
 
 def read_tensors(path: Path):
@@ -77,25 +82,34 @@ def read_tensors(path: Path):
 
     Raises ValueError for a damaged file and for a pickle that names other than `torch.nn`, `diffusers` and `models`.
     """
-    if path.suffix in SAFE:
+    if path.suffix.lower() in SAFE:
         try:
             return load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); download it again.") from None
-    names = _named_classes(path)
-    others = [name for name in names if name not in _NUMPY and not _BUILT_IN.fullmatch(name)]
-    modules = [name for name in others if name.startswith(("torch.nn.", "diffusers.", "models.")) or name == _TRAINING_LOG]
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        raise ValueError(f"{path.name} is a pickle; reading it safely needs torch 2.6, this is {torch.__version__}.")
+    damaged = f"{path.name} is damaged or no torch file; download it again."
+    try:
+        names = _named_classes(path)
+    except Exception:  # a damaged zip or pickle can end in nearly any
+        raise ValueError(damaged) from None
+    others = [name for name in names if not _BUILT_IN.fullmatch(name)]
+    modules = [name for name in others if name.startswith(("torch.nn.", "diffusers.", "models.")) or name in _TRAINING_LOG]
     strange = [name for name in others if name not in modules]
     if strange:
-        raise ValueError(f"{path.name} names {strange[0]}, which no weights need; it was not loaded and nothing in it ran.")
-    stand_ins: list = [(_stand_in(name), name) for name in modules]
-    stand_ins += [(_NUMPY[name], name) for name in names if name in _NUMPY]
-    stand_ins += [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
+        raise ValueError(f"{path.name} names {strange[0]!r}, which no weights need; it was not loaded and nothing in it ran.")
+    # Only ours, since what other code allows is not meant for this file; and theirs back again.
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals([(_stand_in(name), name) for name in modules])
     try:
-        with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
-        raise ValueError(f"{path.name} is damaged or no torch file; download it again.") from None
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception:
+        raise ValueError(damaged) from None
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
 
 
 # What tensors and plain containers are made of; torch's loader builds these itself.
@@ -105,21 +119,22 @@ _BUILT_IN = re.compile(
     r"|collections\.(OrderedDict|Counter)|(builtins|__builtin__)\.(set|bytearray)|_codecs\.encode"
 )
 
-# Stable Diffusion's own .ckpt files carry the log of their training: one class by name, and numbers of numpy.
-_TRAINING_LOG = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
-_SCALAR = np.float64(0).__reduce__()[0]  # its module's name depends on numpy's version
-_NUMPY: dict[str, Any] = {
-    "numpy.core.multiarray.scalar": _SCALAR,
-    "numpy._core.multiarray.scalar": _SCALAR,
-    "numpy.dtype": np.dtype,
-}
+# Stable Diffusion's own .ckpt files carry the log of their training: a class by name, and numbers of numpy.
+_TRAINING_LOG = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+)
 
 
 def _named_classes(path: Path) -> list[str]:
     """Every class and function that a torch file names, read from its opcodes without following any."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+            # By entry and not by name: of two with the same name torch reads the first, Python the last.
+            entries = [entry for entry in archive.infolist() if entry.filename.lower().endswith("data.pkl")]
+            pickles = [archive.read(entry) for entry in entries]
     else:
         with path.open("rb") as file:
             pickles = [file.read()]
@@ -179,6 +194,8 @@ def _adapter_from(content, path: Path) -> Adapter:
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(f"{path.name} is no MagicBokeh adapter: it has no {missing[0]}.")
+    if not isinstance(content["controlnet"], _StandIn):
+        raise ValueError(f"{path.name} is no MagicBokeh adapter: its ControlNet is no module.")
     return Adapter(
         unet=content["state_dict_unet"],
         vae=content["state_dict_vae"],
@@ -191,6 +208,41 @@ def _adapter_from(content, path: Path) -> Adapter:
         vae_modules=content["vae_lora_encoder_modules"],
         name=path.name,
     )
+
+
+def _check_adapter(adapter: Adapter) -> None:
+    """Raise ValueError naming what the adapter itself lacks, whatever its base."""
+    for key in ("conv_in.base_layer.weight", "conv_in.base_layer.bias"):
+        if key not in adapter.unet:
+            raise ValueError(f"{adapter.name} misses {key}; download it again.")
+    for lora, rank, modules in (
+        (adapter.unet, adapter.rank_unet, adapter.unet_modules),
+        (adapter.vae, adapter.rank_vae, adapter.vae_modules),
+    ):
+        updates = _updates(lora)
+        for module in modules:
+            if updates.get(module, {}).keys() != {"A", "B"}:
+                raise ValueError(f"{adapter.name} misses a LoRA tensor of {module}; download it again.")
+            if len(updates[module]["A"]) != rank:
+                raise ValueError(
+                    f"{adapter.name} says rank {rank}, but {module} has {len(updates[module]['A'])}; download it again."
+                )
+    for layer in {key.rpartition(".processor.")[0] for key in adapter.processor}:
+        for part in ("q", "k", "v", "out"):
+            for i in (0, 1):
+                key = f"{layer}.processor.to_{part}_lora.{i}.weight"
+                if key not in adapter.processor:
+                    raise ValueError(f"{adapter.name} misses {key}; download it again.")
+
+
+def _updates(lora: Tensors) -> dict[str, dict[str, Tensor]]:
+    """The two matrices A and B of each module."""
+    updates: dict[str, dict[str, Tensor]] = {}
+    for key, value in lora.items():
+        found = re.fullmatch(r"(.+)\.lora_([AB])\.[^.]+\.weight", key)
+        if found:
+            updates.setdefault(found[1], {})[found[2]] = value
+    return updates
 
 
 def read_base(path: Path) -> Base:
@@ -233,7 +285,9 @@ def _read_component(folder: Path, part: str) -> Tensors:
         "diffusion_pytorch_model.fp16.safetensors",
         "diffusion_pytorch_model.bin",
     ):
-        index = folder / part / f"{name}.index.json"
+        stem, kind = name.split(".", 1)
+        variant, _, suffix = kind.rpartition(".")
+        index = folder / part / ".".join(filter(None, (stem, suffix, "index", variant, "json")))
         if index.exists():
             shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
             return {key: value for shard in shards for key, value in read_tensors(folder / part / shard).items()}
@@ -281,7 +335,7 @@ def _unet_from_ldm(tensors: Tensors) -> Tensors:
     """From the original names of the latent diffusion code; each level has two blocks and a resampler."""
     out = {}
     for key, value in tensors.items():
-        place, parameter = key.rsplit(".", 1)
+        place, _, parameter = key.rpartition(".")
         block = re.match(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)", place)
         if place in _UNET_NAMES:
             place = _UNET_NAMES[place]
@@ -374,34 +428,25 @@ def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> W
     dtype: of U-Net and ControlNet; the VAE, small and touchy, stays in fp32.
     Raises ValueError if the adapter does not fit the base.
     """
+    _check_adapter(adapter)
     unet, vae = dict(base.unet), dict(base.vae)
     misfit = f"{adapter.name} does not fit {base.name}"
-    for key in ("conv_in.base_layer.weight", "conv_in.base_layer.bias"):
-        if key not in adapter.unet:
-            raise ValueError(f"{adapter.name} misses {key}; download it again.")
     for part, lora, rank, modules in (
         (unet, adapter.unet, adapter.rank_unet, adapter.unet_modules),
         (vae, adapter.vae, adapter.rank_vae, adapter.vae_modules),
     ):
-        updates: dict[str, dict[str, Tensor]] = {module: {} for module in modules}
         for key, value in lora.items():
-            found = re.fullmatch(r"(.+)\.lora_([AB])\.[^.]+\.weight", key)
-            if found:
-                updates.setdefault(found[1], {})[found[2]] = value
-            elif ".base_layer." in key:
+            if ".base_layer." in key:
                 name = key.replace(".base_layer", "")
                 if name not in part or part[name].shape != value.shape:
                     raise ValueError(f"{misfit}: {name} is missing or of another size.")
                 part[name] = value
-        for module, update in updates.items():
+        updates = _updates(lora)
+        for module in dict.fromkeys(modules):
             name = f"{module}.weight"
-            if update.keys() != {"A", "B"}:
-                raise ValueError(f"{adapter.name} misses a LoRA tensor of {module}; download it again.")
             if name not in part:
                 raise ValueError(f"{misfit}: {name} has no counterpart.")
-            if len(update["A"]) != rank:
-                raise ValueError(f"{adapter.name} says rank {rank}, but {module} has {len(update['A'])}; download it again.")
-            part[name] = _merged(part[name], update["A"], update["B"], LORA_ALPHA / rank, f"{misfit}: {name}")
+            part[name] = _merged(part[name], updates[module]["A"], updates[module]["B"], LORA_ALPHA / rank, f"{misfit}: {name}")
     for key, value in adapter.processor.items():
         unet[key] = value.float() / adapter.rank_bokeh if key.endswith("_lora.1.weight") else value
     try:
@@ -412,7 +457,7 @@ def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> W
         )
     except KeyError as missing:
         raise ValueError(f"{base.name} + {adapter.name} misses the tensor {missing.args[0]}.") from None
-    weights = Weights(unet, adapter.controlnet, vae, config, {"base": base.name, "adapter": adapter.name})
+    weights = Weights(unet, dict(adapter.controlnet), vae, config, {"base": base.name, "adapter": adapter.name})
     check(weights, f"{base.name} + {adapter.name}")
     for part, kept in ((weights.unet, dtype), (weights.controlnet, dtype), (weights.vae, torch.float32)):
         for key, value in part.items():
@@ -516,7 +561,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def is_merged(path: Path) -> bool:
     """Whether this is a merged file of ours, by its header alone."""
-    return path.suffix in SAFE and _metadata(path).get("format") == "magicbokeh"
+    return path.suffix.lower() in SAFE and _metadata(path).get("format") == "magicbokeh"
 
 
 def load(path: Path) -> Weights:
@@ -524,9 +569,9 @@ def load(path: Path) -> Weights:
     metadata = _metadata(path)
     if metadata.get("format") != "magicbokeh":
         raise ValueError(f"{path.name} is no merged MagicBokeh checkpoint; make one with `magicbokeh convert`.")
-    if metadata["format_version"] != FORMAT_VERSION:
+    if metadata.get("format_version") != FORMAT_VERSION:
         raise ValueError(
-            f"{path.name} has format {metadata['format_version']}, this version reads {FORMAT_VERSION}; update the pack."
+            f"{path.name} has format {metadata.get('format_version')}, this version reads {FORMAT_VERSION}; update the pack."
         )
     tensors = load_file(path)
     fields: dict[str, Any] = {
@@ -549,6 +594,7 @@ def describe(path: Path) -> list[str]:
     content = None if path.is_dir() else read_tensors(path)
     if isinstance(content, dict) and "rank_unet" in content:
         adapter = _adapter_from(content, path)
+        _check_adapter(adapter)
         return [
             "MagicBokeh adapter, to be used with Stable Diffusion 2.1-base",
             f"SR LoRA of the U-Net: rank {adapter.rank_unet}, {len(set(adapter.unet_modules))} layers",

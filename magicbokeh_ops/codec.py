@@ -21,8 +21,8 @@ class ThinnedAttention:
 
     def __call__(self, attn, hidden_states: Tensor, temb: Tensor | None = None, **_kwargs) -> Tensor:
         x = attn.group_norm(hidden_states)
-        rows, cols = (-(-length // KEYS_PER_SIDE) for length in x.shape[-2:])
-        seen = x[..., ::rows, ::cols].flatten(2).transpose(1, 2)
+        rows, cols = (torch.linspace(0, n - 1, min(n, KEYS_PER_SIDE)).round().long().to(x.device) for n in x.shape[-2:])
+        seen = x[..., rows, :][..., cols].flatten(2).transpose(1, 2)
         q, k, v = attn.to_q(x.flatten(2).transpose(1, 2)), attn.to_k(seen), attn.to_v(seen)
         out = attn.to_out[0](F.scaled_dot_product_attention(q, k, v))
         return hidden_states + out.transpose(1, 2).view_as(hidden_states)

@@ -287,6 +287,8 @@ def render(
     for name, value, choices in (("preset", preset, PRESETS), ("color_fix", color_fix, list(COLOR_FIXES))):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
+    if seed is not None and noise is not None:
+        raise ValueError("seed and noise are both given; one of them says what the sample is.")
     size = target_size(image.shape[-2:], upscale)
     if size != tuple(image.shape[-2:]):
         image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)

@@ -132,8 +132,9 @@ class MagicBokeh(nn.Module):
 
     def __init__(self, config: Config, operations):
         super().__init__()
-        # The one step multiplies errors by 15, too much for quantised attention.
-        attention = partial(optimized_attention, low_precision_attention=False)
+        # In fp32 as ComfyUI does it for Stable Diffusion 2; and the one step multiplies errors by 15, too much for
+        # quantised attention, which newer versions let one decline.
+        attention = partial(optimized_attention, attn_precision=torch.float32, low_precision_attention=False)
         self.unet = UNet(config, operations, attention)
         self.controlnet = ControlNet(config, operations, attention)
 
@@ -251,13 +252,18 @@ def render(model: BokehModel, vae: comfy.sd.VAE, image: Tensor, defocus: Tensor,
     def is_oom(error: Exception) -> bool:
         return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
 
-    def work(budget: sampler.Budget) -> tuple[Tensor, Tensor]:
-        picture, latent = sampler.render(codec, predict, image, defocus, focus_mask, budget=budget, **options)
-        if latent is None:
-            latent = sampler.encode_whole(codec, sampler.grow(picture), budget=budget)
-        return picture, latent
-
     tile = sampler.Budget().tile
     batch = int(0.1 * mm.get_total_memory(device) / memory_needed(1, tile, tile, model.dtype))
     budget = sampler.Budget(tile, codec.tile(), 1 if mm.is_device_cpu(device) else min(max(batch, 1), 8))
-    return sampler.smaller_until_it_fits(work, budget, is_oom, mm.soft_empty_cache)
+
+    def sample(budget: sampler.Budget) -> tuple[Tensor, Tensor | None]:
+        return sampler.render(codec, predict, image, defocus, focus_mask, budget=budget, **options)
+
+    if options["preset"] == "fast":
+        return sampler.smaller_until_it_fits(sample, budget, is_oom, mm.soft_empty_cache)
+    picture, _ = sample(budget)  # its tiles are what they are
+    whole = sampler.grow(picture)
+    latent = sampler.smaller_until_it_fits(
+        lambda budget: sampler.encode_whole(codec, whole, budget=budget), budget, is_oom, mm.soft_empty_cache
+    )
+    return picture, latent

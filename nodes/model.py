@@ -165,7 +165,7 @@ class Sampler(io.ComfyNode):
                     options=sampler.PRESETS,
                     default=sampler.PRESETS[0],
                     tooltip="fast: the whole picture through the VAE, overlapping tiles only for the prediction. reference: the "
-                    "released procedure in tiles of 512 pixels, about three times slower.",
+                    "released procedure in tiles of 512 pixels, two to three times the work.",
                 ),
                 host.build(
                     io.Int.Input,

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import types
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,8 +64,62 @@ def test_a_pickle_that_wants_to_run_something_is_refused(tmp_path, function, leg
 def test_names_close_to_allowed_ones_are_refused_by_name(tmp_path, function):
     path = tmp_path / "close.pkl"
     torch.save({"rank_unet": Runs(function, "a", "b")}, path)
-    with pytest.raises(ValueError, match="(builtins.[gs]etattr|__builtin__.[gs]etattr|torch.hub.load), which no weights need"):
+    with pytest.raises(ValueError, match="(builtins.[gs]etattr|__builtin__.[gs]etattr|torch.hub.load)', which no weights need"):
         checkpoint.read_adapter(path)
+
+
+def with_pickle(target: Path, names: list[str], evil: bytes) -> None:
+    """The released adapter with further pickles in its archive, before its own."""
+    with zipfile.ZipFile(GOLDEN / "lora.pkl") as source, zipfile.ZipFile(target, "w") as archive:
+        first = source.namelist()[0].partition("/")[0]
+        for name in names:
+            archive.writestr(f"{first}/{name}", evil)
+        for entry in source.infolist():
+            archive.writestr(entry.filename, source.read(entry))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("names", [["data.pkl"], ["DATA.PKL"]])
+def test_nothing_slips_past_the_scan(tmp_path, names):
+    """Archives that torch and Python read differently, in a process where someone else has allowed getattr."""
+    evil = pickle.dumps({"rank_unet": Runs(getattr, {}, "get")}, protocol=2)
+    with_pickle(tmp_path / "evil.pkl", names, evil)
+    torch.serialization.add_safe_globals([getattr])
+    try:
+        with pytest.raises(ValueError, match="getattr', which no weights need"):
+            checkpoint.read_tensors(tmp_path / "evil.pkl")
+        assert getattr in torch.serialization.get_safe_globals()
+    finally:
+        torch.serialization.clear_safe_globals()
+
+
+def test_what_others_allow_torch_to_load_stays_allowed():
+    theirs = [np.dtype, type(np.dtype("float64"))]
+    torch.serialization.add_safe_globals(theirs)
+    try:
+        checkpoint.read_adapter(GOLDEN / "lora.pkl")
+        assert set(theirs) == set(torch.serialization.get_safe_globals())
+    finally:
+        torch.serialization.clear_safe_globals()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_any_damage_is_one_sentence(tmp_path, legacy):
+    """Cut or changed anywhere in its structure, a file is refused, or its tensors differ, but nothing else happens."""
+    whole = tmp_path / "whole.pth"
+    torch.save({f"layer{i}.weight": torch.rand(4) for i in range(6)}, whole, _use_new_zipfile_serialization=not legacy)
+    content, rng = whole.read_bytes(), random.Random(0)
+    refused = 0
+    for i in range(150):
+        at = rng.randrange(len(content))
+        changed = content[:at] if i % 2 else content[:at] + bytes([content[at] ^ rng.randrange(1, 256)]) + content[at + 1 :]
+        (tmp_path / "part.pth").write_bytes(changed)
+        try:
+            checkpoint.read_tensors(tmp_path / "part.pth")
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith("part.pth ") and len(str(error).splitlines()) == 1
+    assert refused > 50
 
 
 def test_stand_ins_are_inert():
@@ -76,11 +131,26 @@ def test_stand_ins_are_inert():
 
 def test_merging_changes_nothing_in_place():
     base, adapter = checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl")
-    before = {part: {k: v.clone() for k, v in getattr(base, part).items()} for part in ("unet", "vae")}
-    checkpoint.merge(base, adapter)
-    for part, tensors in before.items():
-        assert getattr(base, part).keys() == tensors.keys()
-        assert all(torch.equal(getattr(base, part)[key], value) for key, value in tensors.items())
+    parts = [
+        (base, "unet"),
+        (base, "vae"),
+        (adapter, "unet"),
+        (adapter, "vae"),
+        (adapter, "controlnet"),
+        (adapter, "processor"),
+    ]
+    before = [{key: value.clone() for key, value in getattr(owner, part).items()} for owner, part in parts]
+    checkpoint.merge(base, adapter, torch.bfloat16)
+    for (owner, part), tensors in zip(parts, before):
+        after = getattr(owner, part)
+        assert after.keys() == tensors.keys()
+        assert all(after[key].dtype == value.dtype and torch.equal(after[key], value) for key, value in tensors.items())
+
+
+def test_lora_of_modules_that_are_not_listed_is_left_out():
+    base, adapter = checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl")
+    fewer = replace(adapter, unet_modules=[name for name in adapter.unet_modules if name != "conv_out"])
+    assert torch.equal(checkpoint.merge(base, fewer).unet["conv_out.weight"], base.unet["conv_out.weight"].float())
 
 
 def test_merged_file_round_trip(tmp_path, merged):
@@ -208,6 +278,10 @@ def test_other_single_files_are_named(tmp_path, single_file):
         ({**single_file, "model.diffusion_model.label_emb.0.0.weight": torch.zeros(1)}, "SDXL"),
         ({key: value for key, value in single_file.items() if key.startswith("model.")}, "holds no VAE"),
         ({"lora.down.weight": torch.zeros(1)}, "holds no U-Net"),
+        (
+            {"model.diffusion_model.pos_embed": torch.zeros(1), "first_stage_model.a.b": torch.zeros(1)},
+            "no Stable Diffusion U-Net",
+        ),
     ):
         save_file(changed, path)
         with pytest.raises(ValueError, match=message):
@@ -216,7 +290,7 @@ def test_other_single_files_are_named(tmp_path, single_file):
 
 def test_folders_of_any_kind(tmp_path):
     """Half precision, .bin, shards, and the attention names of old VAEs."""
-    for kind in ("fp16", "bin", "shards", "old names"):
+    for kind in ("fp16", "bin", "shards", "fp16 shards", "old names"):
         folder = tmp_path / kind
         shutil.copytree(GOLDEN / "sd", folder)
         file = folder / "unet" / "diffusion_pytorch_model.safetensors"
@@ -225,14 +299,15 @@ def test_folders_of_any_kind(tmp_path):
         elif kind == "bin":
             torch.save(load_file(file), file.with_suffix(".bin"))
             file.unlink()
-        elif kind == "shards":
+        elif kind.endswith("shards"):
             tensors = load_file(file)
             halves = [dict(list(tensors.items())[i::2]) for i in range(2)]
             names = [f"diffusion_pytorch_model-0000{i + 1}-of-00002.safetensors" for i in range(2)]
             for half, name in zip(halves, names):
                 save_file(half, file.with_name(name))
             index = {"weight_map": {key: name for half, name in zip(halves, names) for key in half}}
-            file.with_name(f"{file.name}.index.json").write_text(json.dumps(index))
+            index_name = "index.fp16.json" if kind.startswith("fp16") else "index.json"
+            file.with_name(f"{file.name}.{index_name}").write_text(json.dumps(index))
             file.unlink()
         else:
             vae = folder / "vae" / file.name
@@ -294,6 +369,23 @@ def test_what_a_vae_needs_is_what_diffusers_makes():
         kinds = (("DownEncoderBlock2D",) * len(channels), ("UpDecoderBlock2D",) * len(channels))
         vae = AutoencoderKL(3, 3, *kinds, block_out_channels=channels, layers_per_block=len(channels) - 1)
         assert checkpoint._vae_names(vae.state_dict()) == vae.state_dict().keys()
+
+
+def test_description_says_what_is_wrong(tmp_path):
+    content = {"state_dict_unet": {}, "state_dict_vae": {}, "processor_state_dict": {}, "controlnet": {}, "rank_unet": 4}
+    content |= {"rank_vae": 4, "state_dict_attn": 8, "unet_lora_encoder_modules": ["conv_in"]}
+    content |= {"unet_lora_decoder_modules": [], "vae_lora_encoder_modules": []}
+    path = tmp_path / "lora.pkl"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="its ControlNet is no module"):
+        checkpoint.describe(path)
+    adapter = checkpoint.read_adapter(GOLDEN / "lora.pkl")
+    for wrong, message in (
+        (replace(adapter, rank_unet=77), "says rank 77, but .* has 4"),
+        (replace(adapter, processor=dict(list(adapter.processor.items())[1:])), "misses .*_lora"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            checkpoint._check_adapter(wrong)
 
 
 def test_description(tmp_path, merged):

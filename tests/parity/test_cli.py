@@ -104,7 +104,7 @@ def test_inspect(work):
 
     torch.save({"rank_unet": Evil()}, work / "evil.pkl")
     text = run("inspect", work / "evil.pkl", code=1)
-    assert "print, which no weights need" in text and "nothing in it ran" in text
+    assert "print', which no weights need" in text and "nothing in it ran" in text
 
 
 def test_convert_in_half_precision(work):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -62,6 +63,7 @@ def test_one_tile(networks):
     record("embedding", control.controlnet_cond_embedding)
     record("time", unet.time_embedding)
     record("conv_in", unet.conv_in)
+    record("down", unet.down_blocks[-1])
     latent = recorded["lq_latent"]
     residuals = control(latent, grey("tile_defocus.png"))
     epsilon = unet(latent, residuals, grey("tile_mask.png"))
@@ -72,6 +74,7 @@ def test_one_tile(networks):
     check(seen["embedding_out"][..., ::4, ::4], recorded["controlnet_cond_embedding@s4"], "hint embedding")
     check(seen["time_out"], recorded["unet_time_emb"], "time embedding")
     check(seen["conv_in_out"][..., ::4, ::4], recorded["unet_conv_in@s4"], "conv_in")
+    check(seen["down_out"], recorded["unet_down_out"], "the way down")
     for name, step in (("fama16", 1), ("fama64", 4), ("plain16", 1)):
         for side in ("in", "out"):
             key = f"{name}_{side}" + (f"@s{step}" if step > 1 else "")
@@ -82,13 +85,27 @@ def test_one_tile(networks):
 
 @pytest.mark.parametrize(("name", "defocus", "mask"), [("all_in_focus", 0.06, 1.0), ("all_out_of_focus", 0.55, 0.0)])
 @torch.inference_mode()
-def test_uniform_masks(networks, name, defocus, mask):
+def test_uniform_masks(networks, codec, name, defocus, mask):
     unet, control = networks
     latent = load_file(GOLDEN / "tile.safetensors")["lq_latent"]
     residuals = control(latent, torch.full((1, 1, 512, 512), defocus))
     epsilon = unet(latent, residuals, torch.full((1, 1, 512, 512), mask))
     x0 = sampler.clean_latent(latent, epsilon)
-    check(x0, load_file(GOLDEN / f"tile_{name}.safetensors")["x0_prev_sample"], name)
+    recorded = load_file(GOLDEN / f"tile_{name}.safetensors")
+    check(x0, recorded["x0_prev_sample"], name)
+    decoded = codec.decode(x0 / sampler.VAE_SCALE)[..., ::16, ::16]
+    check(decoded, recorded["decoded_raw@s16"], "decoded")
+    check(decoded.clamp(-1, 1), recorded["tile_out@s16"], "tile")
+
+
+def test_regions_at_every_resolution():
+    """The layouts that the released attention masks are made of, and one of the masks: -100 between regions."""
+    recorded, mask = load_file(GOLDEN / "tile.safetensors"), grey("tile_mask.png")
+    for side in (64, 32, 16, 8):
+        layout = F.interpolate(mask, size=(side, side), mode="nearest")[0, 0] > 0.5
+        assert torch.equal(layout, recorded[f"mask_layout_{side}x{side}"] > 0), side
+    tokens = layout.flatten()
+    assert torch.equal((tokens[:, None] == tokens).float()[None] * 100 - 100, recorded["mask_full_8x8"])
 
 
 @pytest.mark.parametrize(("size", "positions"), MANIFEST["units"]["positions_512"].items())
@@ -128,11 +145,14 @@ def test_encoder_and_decoder(codec):
     check(mean, recorded["posterior_mean"], "mean")
     check(codec.encode(pixels, torch.ones_like(noise)) - mean, recorded["posterior_std"], "deviation")
     check(codec.encode(pixels, noise) * sampler.VAE_SCALE, recorded["lq_latent"], "latent")
-    check(codec.decode(recorded["x0_prev_sample"] / sampler.VAE_SCALE)[..., ::8, ::8], recorded["decoded_raw@s8"], "decoded")
+    decoded = codec.decode(recorded["x0_prev_sample"] / sampler.VAE_SCALE)
+    check(decoded[..., ::8, ::8], recorded["decoded_raw@s8"], "decoded")
+    check(decoded.clamp(-1, 1)[..., ::8, ::8], recorded["tile_out@s8"], "tile")
+    check(decoded.clamp(-1, 1)[..., 224:288, 224:288], recorded["tile_out_crop_224_288"], "part of the tile")
 
 
 @torch.inference_mode()
-def test_the_whole_released_procedure(networks, codec):
+def test_the_whole_released_procedure(networks, codec, monkeypatch):
     recorded = load_file(GOLDEN / "pipeline.safetensors")
     image = (
         torch.from_numpy(np.array(Image.open(GOLDEN / "inputs" / "image.png"), dtype=np.float32)).permute(2, 0, 1)[None] / 255
@@ -142,13 +162,37 @@ def test_the_whole_released_procedure(networks, codec):
     seen = []
     regions = (defocus <= 0.1).float()
     arguments = codec, partial(sampler.predict, *networks), image, defocus, regions
+    made = {"x0": [], "decoded": [], "blended": [], "masks": []}
+
+    def keep(name, function, which=lambda out, *_: out):
+        def call(*a, **k):
+            out = function(*a, **k)
+            made[name].append(which(out, *a))
+            return out
+
+        return call
+
+    monkeypatch.setattr(codec, "decode", keep("decoded", codec.decode))
+    monkeypatch.setattr(sampler, "blend", keep("blended", sampler.blend))
+    predict = keep("x0", keep("masks", arguments[1], lambda _, latent, hint, masks: masks))
     out, _ = sampler.render(
-        *arguments,
+        codec,
+        predict,
+        *arguments[2:],
         preset="reference",
         noise=recorded["tile_noise"],
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(i, 12) for i in range(13)]
+    check(torch.cat(made["x0"])[..., ::2, ::2], recorded["tile_x0@s2"], "x0 of the tiles")
+    check(torch.cat(made["decoded"]).clamp(-1, 1)[..., ::16, ::16], recorded["tile_decoded@s16"], "decoded tiles")
+    for i, masks in enumerate(made["masks"]):
+        assert torch.equal(F.interpolate(masks, size=(64, 64), mode="nearest")[0, 0] > 0.5, recorded[f"tile_mask64_{i}"] > 0)
+    (blended,) = made["blended"]
+    check(blended[..., ::8, ::8], recorded["blended@s8"], "blended")
+    check(blended[..., 288:352, 352:416], recorded["blended_crop"], "middle of the blended picture")
+    before = ((blended[0] + 1) / 2 * 255).byte().permute(1, 2, 0)[::4, ::4].int()
+    assert ((before - recorded["pre_color_fix_u8@s4"].int()).abs() <= 1).all()
     found, expected = (out[0].permute(1, 2, 0)[::2, ::2] * 255).byte().int(), recorded["final_u8@s2"].int()
     assert ((found - expected).abs() <= 1).float().mean() >= 0.999
     assert (found != expected).float().mean() < 0.01

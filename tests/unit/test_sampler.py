@@ -42,13 +42,13 @@ def nothing(latent, defocus, regions):
 @pytest.fixture(scope="module")
 def network():
     """Random, with a prediction of a few percent of the picture."""
-    torch.manual_seed(0)
+    torch.manual_seed(2)
     unet, controlnet = UNet(SMALL).eval(), ControlNet(SMALL).eval()
     for parameter in (*unet.parameters(), *controlnet.parameters()):
         parameter.requires_grad_(False)
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=1 / parameter[0].numel() ** 0.5)
-    unet.conv_out.weight *= 0.02 * GAIN * sampler.VAE_SCALE
+    unet.conv_out.weight *= 0.0225 * GAIN * sampler.VAE_SCALE
     unet.conv_out.bias *= 0
     return partial(sampler.predict, unet, controlnet)
 
@@ -91,14 +91,26 @@ def test_upscaling_comes_before_the_step(upscale):
     assert (out - large).abs().mean() < 0.03
 
 
+def cut(start, length, tile, overlap):
+    """Half of the overlap from each side, without any blending."""
+    weight = torch.ones(tile)
+    weight[: overlap // 2 if start else 0] = 0
+    weight[tile - overlap // 2 if start + tile < length else tile :] = 0
+    return weight
+
+
 @torch.inference_mode()
-def test_no_seam_on_a_flat_gradient(network):
+def test_no_seam_on_a_flat_gradient(network, monkeypatch):
+    """A prediction that changes the picture by some levels, for which a hard cut between tiles is too much."""
     image = ramp(1100, 1500)
-    out, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), color_fix="none")
-    changed = (out - image)[..., 64:-64, 64:-64]  # the network's own border is no seam
-    assert changed.abs().max() > 2 / 255
-    for axis in (2, 3):
-        assert changed.diff(dim=axis).abs().max() < 1 / 255
+    steps = {}
+    for name, ramps in (("smooth", sampler.smooth_ramp), ("cut", cut)):
+        monkeypatch.setattr(sampler, "smooth_ramp", ramps)
+        out, _ = sampler.render(LinearCodec(), network, image, flat(image, 0.3), color_fix="none")
+        changed = (out - image)[..., 128:-128, 128:-128] * 255  # the network's own border is no seam
+        steps[name] = max(changed.diff(dim=axis).abs().max() for axis in (2, 3))
+        assert changed.abs().max() > 3
+    assert steps["smooth"] < 1 < steps["cut"]
 
 
 def test_no_seam_between_tiles_of_the_codec():
@@ -142,7 +154,7 @@ def test_defocus_and_mask_reach_the_network_in_place(network, preset):
     small = F.interpolate(half, size=(128, 375), mode="area")
     out, _ = sampler.render(LinearCodec(), network, image, half, None, **options)
     again, _ = sampler.render(LinearCodec(), network, image, small, None, **options)
-    assert (out - again).abs().mean() < (out - plain).abs().mean() / 4
+    assert (out - again).abs().mean() < (out - plain).abs().mean() / 2
 
 
 @pytest.mark.parametrize("preset", sampler.PRESETS)
@@ -210,6 +222,7 @@ def test_progress_counts_up_to_its_end_and_can_stop(preset):
         ({"image": picture(40, 200)}, "image is 200 x 40 pixels"),
         ({"image": picture(100, 100) * float("nan")}, "image holds NaN"),
         ({"defocus": torch.full((1, 1, 100, 100), float("inf"))}, "defocus holds NaN"),
+        ({"noise": torch.zeros(1, 4, 64, 64), "seed": 1}, "seed and noise are both given"),
         ({"noise": torch.zeros(1, 4, 64, 64)}, "noise is given for"),
         ({"preset": "best"}, "preset is 'best'"),
         ({"color_fix": "lab"}, "color_fix is 'lab'"),
