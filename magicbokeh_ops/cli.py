@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from . import checkpoint, defocus, files, lens, sampler
+from . import checkpoint, defocus, depth, files, lens, sampler
 from .aperture import Aperture
 from .demo import demo_photo
 from .network import ControlNet, UNet
@@ -96,15 +96,8 @@ def options(*some):
     return decorate
 
 
+DEPTH_MAP = "Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy."
 scene_options = options(
-    click.argument("photo", type=EXISTING),
-    click.option(
-        "--disparity",
-        "-d",
-        type=EXISTING,
-        required=True,
-        help="Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy.",
-    ),
     click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
     click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
     click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
@@ -120,6 +113,15 @@ scene_options = options(
     ),
 )
 NORMALIZE = click.Choice(["none", "minmax", "percentile"])
+depth_options = options(
+    click.option(
+        "--input-size",
+        type=click.IntRange(14, 4096),
+        default=depth.INPUT_SIZE,
+        show_default=True,
+        help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
+    ),
+)
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
 output_option = click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
 weights_options = options(
@@ -136,7 +138,38 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
     raise click.UsageError("Give either --base and --adapter, or --model.")
 
 
+def run_depth(photo: Tensor, model: Path, input_size: int, device: torch.device) -> Tensor:
+    tensors, config = depth.read_depth(model)
+    network = depth.build(tensors, config, model.name).to(device)
+    with torch.inference_mode():
+        return depth.disparity(network, photo, input_size)
+
+
+@main.command("depth")
+@click.argument("photo", type=EXISTING)
+@click.option(
+    "--model",
+    type=EXISTING_FOLDER_TOO,
+    required=True,
+    help="Depth Anything V2 or DAdepth.pth: a .pth or .safetensors file, or a transformers folder.",
+)
+@depth_options
+@device_option
+@click.option("--output", "-o", type=OUTPUT, required=True, help=".npy for floats, or a 16-bit .png or .tif.")
+def depth_command(photo, model, input_size, device, output):
+    """Disparity of PHOTO, 1 = nearest, by a depth model."""
+    device = compute_device(device)
+    files.check_map_output(output)
+    near = run_depth(files.read_photo(photo)[0], model, input_size, device)
+    files.write_map(output, near)
+    click.echo(f"{output}: {near.shape[-1]} x {near.shape[-2]}")
+
+
 @main.command("render")
+@click.argument("photo", type=EXISTING)
+@click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
+@click.option("--depth-model", type=EXISTING_FOLDER_TOO, help="Or the model that finds it, as for `magicbokeh depth`.")
+@depth_options
 @scene_options
 @click.option(
     "--normalize",
@@ -170,8 +203,8 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
 @device_option
 @output_option
 def render_command(
-    photo, disparity, focus, focus_point, focus_mask, k, convention, normalize, base, adapter, model, preset, upscale,
-    color_fix, seed, noise, dtype, device, output,
+    photo, disparity, depth_model, input_size, focus, focus_point, focus_mask, k, convention, normalize, base, adapter, model, preset,
+    upscale, color_fix, seed, noise, dtype, device, output,
 ):  # fmt: skip
     """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
     from .codec import DiffusersCodec
@@ -181,7 +214,12 @@ def render_command(
     files.check_output(output)
     rgb, alpha = files.read_photo(photo)
     released = preset == "reference"
-    near = defocus.to_disparity(files.read_map(disparity), convention)
+    if (disparity is None) == (depth_model is None):
+        raise click.UsageError("Give either --disparity or --depth-model.")
+    if depth_model is not None:
+        near = run_depth(rgb, depth_model, input_size, device)
+    else:
+        near = defocus.to_disparity(files.read_map(disparity), convention)
     near = defocus.normalize(near, normalize or ("none" if released else "percentile"))
     if released:
         near = defocus.cut_to_8_bit(near)
@@ -235,6 +273,8 @@ def inspect_command(file):
 
 
 @main.command("lens")
+@click.argument("photo", type=EXISTING)
+@click.option("--disparity", "-d", type=EXISTING, required=True, help=DEPTH_MAP)
 @scene_options
 @click.option("--normalize", type=NORMALIZE, default="percentile", show_default=True)
 @click.option("--blades", type=int, default=0, help="Blades of the iris; 0 = round.")

@@ -90,6 +90,24 @@ def write_photo(path: Path, photo: Tensor, alpha: Tensor | None = None) -> None:
     _replace(path, lambda file: picture.save(file, format=kind, **options))
 
 
+def check_map_output(path: Path) -> None:
+    """Raise ValueError if a map could not be written here, before any work is done for it."""
+    check_output(path)
+    if path.suffix.lower() != ".npy" and _format(path) not in ("PNG", "TIFF"):
+        raise ValueError(f"{path} can't hold a map without loss; use .npy, .png or .tif.")
+
+
+def write_map(path: Path, values: Tensor) -> None:
+    """Write a map (1, 1, H, W) in [0, 1]: `.npy` keeps floats (H, W), pictures are 16 bit. Written whole or not at all."""
+    check_map_output(path)
+    array = values[0, 0].cpu().float().numpy()
+    if path.suffix.lower() == ".npy":
+        _replace(path, lambda file: np.save(file, array))
+        return
+    picture = Image.fromarray((array.clip(0, 1) * 65535).round().astype(np.uint16))
+    _replace(path, lambda file: picture.save(file, format=_format(path)))
+
+
 def _replace(path: Path, write) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as file:
         try:

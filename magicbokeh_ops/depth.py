@@ -1,0 +1,274 @@
+"""Disparity from a photo by Depth Anything V2, and the paper's version of it that bears degraded photos (Sec. 3.4)."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checkpoint import Tensors, read_tensors
+from .defocus import check_image, normalize
+
+INPUT_SIZE = 518
+LONGEST = 8  # times the shorter side
+HEAD_WIDTH = 64
+# Blocks that feed the head, by depth: they differ between V1 and V2 of the model, whose files are alike.
+OUT_INDICES = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23)}
+MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Sizes of a network. out_indices: blocks that feed the head, counted from 0."""
+
+    width: int
+    blocks: int
+    heads: int
+    out_indices: tuple[int, ...]
+    mlp_ratio: int
+    patch: int
+    image_size: int
+    neck: tuple[int, ...]
+    fusion: int
+    head_width: int
+
+
+def read_depth(path: Path) -> tuple[Tensors, DepthConfig]:
+    """Weights of Depth Anything V2 under transformers' names, and their sizes.
+
+    path: a file in the original layout (`DAdepth.pth` too) or in transformers' layout, or a transformers folder. Heads
+    and the blocks that feed the head follow from the known sizes, from the folder's config.json, or from a .json beside
+    the file with the same stem (`num_attention_heads`, `out_indices` counted from 0).
+    Raises ValueError for other files, and if nothing tells the number of heads.
+    """
+    told: dict = {}
+    if path.is_dir():
+        file = next((f for f in (path / "model.safetensors", path / "pytorch_model.bin") if f.exists()), None)
+        if file is None or not (path / "config.json").exists():
+            raise ValueError(f"{path} has no config.json with model.safetensors; give a transformers folder of Depth Anything.")
+        config = json.loads((path / "config.json").read_text())
+        told = config.get("backbone_config") or {}
+        # transformers counts the embedding as stage 0.
+        told = {**told, "out_indices": [i - 1 for i in told["out_indices"]]} if "out_indices" in told else told
+    else:
+        file, beside = path, path.with_suffix(".json")
+        if beside.exists():
+            told = json.loads(beside.read_text())
+    content = read_tensors(file)
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no weights by name; give Depth Anything V2.")
+    tensors = {key.removeprefix("module."): value for key, value in content.items()}
+    if "pretrained.cls_token" in tensors:
+        tensors = _from_original(tensors)
+    tensors = {re.sub(r"attention\.(q|k|v|o)_proj\.", lambda m: _OLD_ATTENTION[m[1]], key): v for key, v in tensors.items()}
+    try:
+        return tensors, _find_config(tensors, told, path.name)
+    except KeyError as missing:
+        raise ValueError(f"{path.name} is no Depth Anything model, or damaged: it has no {missing.args[0]}.") from None
+
+
+_OLD_ATTENTION = {
+    "q": "attention.attention.query.",
+    "k": "attention.attention.key.",
+    "v": "attention.attention.value.",
+    "o": "attention.output.dense.",
+}
+_NEW_ATTENTION = {old: f"attention.{letter}_proj." for letter, old in _OLD_ATTENTION.items()}
+_NAMES = [
+    (r"^pretrained\.(cls|mask)_token", r"backbone.embeddings.\1_token"),
+    (r"^pretrained\.pos_embed", "backbone.embeddings.position_embeddings"),
+    (r"^pretrained\.patch_embed\.proj", "backbone.embeddings.patch_embeddings.projection"),
+    (r"^pretrained\.norm\.", "backbone.layernorm."),
+    (r"^pretrained\.blocks\.", "backbone.encoder.layer."),
+    (r"\.ls(\d)\.gamma", r".layer_scale\1.lambda1"),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"^depth_head\.projects\.(\d)", r"neck.reassemble_stage.layers.\1.projection"),
+    (r"^depth_head\.resize_layers\.(\d)", r"neck.reassemble_stage.layers.\1.resize"),
+    (r"^depth_head\.scratch\.output_conv1", "head.conv1"),
+    (r"^depth_head\.scratch\.output_conv2\.0", "head.conv2"),
+    (r"^depth_head\.scratch\.output_conv2\.2", "head.conv3"),
+]
+
+
+def _from_original(tensors: Tensors) -> Tensors:
+    out = {}
+    for key, value in tensors.items():
+        for pattern, name in _NAMES:
+            key = re.sub(pattern, name, key)
+        key = re.sub(r"^depth_head\.scratch\.layer(\d)_rn", lambda m: f"neck.convs.{int(m[1]) - 1}", key)
+        key = re.sub(r"^depth_head\.scratch\.refinenet(\d)", lambda m: f"neck.fusion_stage.layers.{4 - int(m[1])}", key)
+        key = re.sub(r"\.resConfUnit(\d)\.conv(\d)", r".residual_layer\1.convolution\2", key).replace(
+            ".out_conv.", ".projection."
+        )
+        if ".attn.qkv." in key:
+            for letter, part in zip("qkv", value.chunk(3)):
+                out[key.replace("attn.qkv.", _OLD_ATTENTION[letter])] = part
+        else:
+            out[key] = value
+    return out
+
+
+def _find_config(tensors: Tensors, told: dict, name: str) -> DepthConfig:
+    embeddings = "backbone.embeddings"
+    width, patch = (
+        tensors[f"{embeddings}.cls_token"].shape[-1],
+        tensors[f"{embeddings}.patch_embeddings.projection.weight"].shape[-1],
+    )
+    blocks = 1 + max(
+        (int(found[1]) for key in tensors if (found := re.match(r"backbone\.encoder\.layer\.(\d+)\.", key))), default=-1
+    )
+    heads = told.get("num_attention_heads") or (width // HEAD_WIDTH if width in (384, 768, 1024) else None)
+    out_indices = told.get("out_indices") or OUT_INDICES.get(blocks)
+    if heads is None or out_indices is None:
+        raise ValueError(
+            f"{name} is {width} wide and {blocks} blocks deep, none of the known sizes; say num_attention_heads and out_indices in "
+            f"{Path(name).with_suffix('.json').name} beside it."
+        )
+    places = tensors[f"{embeddings}.position_embeddings"].shape[1] - 1
+    return DepthConfig(
+        width=width,
+        blocks=blocks,
+        heads=heads,
+        out_indices=tuple(out_indices),
+        mlp_ratio=tensors["backbone.encoder.layer.0.mlp.fc1.weight"].shape[0] // width,
+        patch=patch,
+        image_size=patch * round(places**0.5),
+        neck=tuple(tensors[f"neck.reassemble_stage.layers.{i}.projection.weight"].shape[0] for i in range(4)),
+        fusion=tensors["neck.convs.0.weight"].shape[0],
+        head_width=tensors["head.conv2.weight"].shape[0],
+    )
+
+
+def build(tensors: Tensors, config: DepthConfig, name: str) -> Any:
+    """transformers' Depth Anything with these weights, in evaluation mode. Raises ValueError if they don't fit. name: of the file."""
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+
+    kind: Any = Dinov2Config  # its stubs know less than it does
+    backbone = kind(
+        hidden_size=config.width,
+        num_hidden_layers=config.blocks,
+        num_attention_heads=config.heads,
+        mlp_ratio=config.mlp_ratio,
+        image_size=config.image_size,
+        patch_size=config.patch,
+        out_indices=[i + 1 for i in config.out_indices],
+        apply_layernorm=True,
+        reshape_hidden_states=False,
+    )
+    with torch.device("meta"):
+        model = DepthAnythingForDepthEstimation(
+            DepthAnythingConfig(
+                backbone_config=backbone,
+                patch_size=config.patch,
+                reassemble_hidden_size=config.width,
+                neck_hidden_sizes=list(config.neck),
+                fusion_hidden_size=config.fusion,
+                head_hidden_size=config.head_width,
+            )
+        )
+    wanted = model.state_dict()
+    if not any(".attention.attention." in key for key in wanted):  # transformers 5 renamed these
+        for old, new in _NEW_ATTENTION.items():
+            tensors = {key.replace(old, new): value for key, value in tensors.items()}
+    missing = sorted(wanted.keys() - tensors.keys())
+    if missing:
+        raise ValueError(f"{name} misses {len(missing)} tensors: {', '.join(missing[:3])} ...")
+    model.load_state_dict({key: tensors[key].float() for key in wanted}, assign=True)
+    model.backbone.embeddings.interpolate_pos_encoding = _PositionEmbedding(model.backbone.embeddings, config.patch)
+    return model.eval().requires_grad_(False)
+
+
+class _PositionEmbedding:
+    """Interpolation as in the released code, which adds 0.1 to the number of patches."""
+
+    def __init__(self, embeddings: Any, patch: int):
+        self.embeddings, self.patch = embeddings, patch
+
+    def __call__(self, _tokens: Tensor, height: int, width: int) -> Tensor:
+        known = self.embeddings.position_embeddings
+        side = round((known.shape[1] - 1) ** 0.5)
+        rows, cols = height // self.patch, width // self.patch
+        if (rows, cols) == (side, side):
+            return known
+        grid = known[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2).float()
+        factors = (rows + 0.1) / side, (cols + 0.1) / side
+        grid = F.interpolate(grid, scale_factor=factors, mode="bicubic", antialias=False).to(known.dtype)
+        return torch.cat([known[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+
+
+def network_size(height: int, width: int, input_size: int = INPUT_SIZE, patch: int = 14) -> tuple[int, int]:
+    """Size that a photo gets: the shorter side at least `input_size`, both multiples of a patch.
+
+    Raises ValueError for pictures that are too narrow.
+    """
+    if max(height, width) > LONGEST * min(height, width) or min(height, width) < 2:
+        raise ValueError(f"image is {width} x {height} pixels, too narrow for depth; its sides may differ {LONGEST} times.")
+    scale = max(input_size / height, input_size / width)
+
+    def side(length: int) -> int:
+        rounded = round(scale * length / patch) * patch
+        return rounded if rounded >= input_size else math.ceil(scale * length / patch) * patch
+
+    return side(height), side(width)
+
+
+def prepare(image: Tensor, input_size: int = INPUT_SIZE, patch: int = 14) -> Tensor:
+    """Photo (B, 3, H, W) in [0, 1] as the network wants it: cubic without smoothing, ImageNet's mean and spread."""
+    size = network_size(image.shape[-2], image.shape[-1], input_size, patch)
+    image = F.interpolate(image.double(), size=size, mode="bicubic")
+    mean, spread = (image.new_tensor(x).view(3, 1, 1) for x in (MEAN, SPREAD))
+    return ((image - mean) / spread).float()
+
+
+def estimate(model: Any, image: Tensor, input_size: int = INPUT_SIZE) -> Tensor:
+    """Relative disparity (B, 1, H, W), 0 or more and not yet normalised, of photos (B, 3, H, W) in [0, 1].
+
+    input_size: length of the shorter side that the network sees; more shows finer detail and takes more memory.
+    """
+    x = prepare(image, input_size, model.config.patch_size)
+    parameter = next(model.parameters())
+    raw = model(x.to(parameter)).predicted_depth[:, None].float()
+    return F.interpolate(raw, size=image.shape[-2:], mode="bilinear", align_corners=True).to(image.device)
+
+
+def disparity(
+    model: Any,
+    image: Tensor,
+    input_size: int = INPUT_SIZE,
+    smooth_range: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Disparity (B, 1, H, W) in [0, 1], 1 = nearest, of photos or the frames of a video (B, 3, H, W) in [0, 1].
+
+    One range is stretched to [0, 1] for all frames, so that nothing flickers; with smooth_range each frame has its own, averaged
+    over that many frames to either side, for videos that move from one place to another.
+    Raises ValueError for NaN, pictures that are too narrow, and a photo in which nothing is nearer than anything else.
+    """
+    check_image(image)
+    frames = []
+    for i in range(len(image)):
+        if progress is not None:
+            progress(i, len(image))
+        frames.append(estimate(model, image[i : i + 1], input_size))
+    if progress is not None:
+        progress(len(image), len(image))
+    values = torch.cat(frames)
+    if smooth_range == 0:
+        return normalize(values, "minmax")
+    low, high = (_averaged(extreme, smooth_range) for extreme in (values.amin((1, 2, 3)), values.amax((1, 2, 3))))
+    if (high <= low).any():
+        return normalize(values, "minmax")
+    return ((values - low.view(-1, 1, 1, 1)) / (high - low).view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def _averaged(values: Tensor, reach: int) -> Tensor:
+    padded = F.pad(values[None, None], (reach, reach), mode="replicate")
+    return F.avg_pool1d(padded, 2 * reach + 1, 1)[0, 0]
