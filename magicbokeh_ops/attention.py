@@ -42,8 +42,9 @@ def attend_within(q: Tensor, k: Tensor, v: Tensor, heads: int, region: Tensor, a
             continue
         for side in (inside, ~inside):
             tokens = side.nonzero()[:, 0]
-            members = [x[i].index_select(0, tokens)[None] for x in (q, k, v)]
-            out[i].index_copy_(0, tokens, attention(members[0], members[1], members[2], heads)[0])
+            some_q, some_k, some_v = (x[i].index_select(0, tokens)[None] for x in (q, k, v))
+            out[i].index_copy_(0, tokens, attention(some_q, some_k, some_v, heads)[0])
+            del some_q, some_k, some_v  # before those of the other side are made
     return out
 
 
