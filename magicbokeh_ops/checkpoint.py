@@ -92,7 +92,9 @@ def read_tensors(path: Path):
     damaged = f"{path.name} is damaged or no torch file; download it again."
     try:
         names = _named_classes(path)
-    except Exception:  # a damaged zip or pickle can end in nearly any
+    except (OSError, MemoryError):  # says nothing about the file's contents
+        raise
+    except Exception:  # a damaged zip or pickle ends in struct.error, IndexError, KeyError, BadZipFile ...
         raise ValueError(damaged) from None
     others = [name for name in names if not _BUILT_IN.fullmatch(name)]
     modules = [name for name in others if name.startswith(("torch.nn.", "diffusers.", "models.")) or name in _TRAINING_LOG]
@@ -105,6 +107,8 @@ def read_tensors(path: Path):
     torch.serialization.add_safe_globals([(_stand_in(name), name) for name in modules])
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (OSError, MemoryError):
+        raise
     except Exception:
         raise ValueError(damaged) from None
     finally:

@@ -113,14 +113,12 @@ scene_options = options(
     ),
 )
 NORMALIZE = click.Choice(["none", "minmax", "percentile"])
-depth_options = options(
-    click.option(
-        "--input-size",
-        type=click.IntRange(14, 4096),
-        default=depth.INPUT_SIZE,
-        show_default=True,
-        help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
-    ),
+input_size_option = click.option(
+    "--input-size",
+    type=click.IntRange(14, 4096),
+    default=depth.INPUT_SIZE,
+    show_default=True,
+    help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
 )
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
 output_option = click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
@@ -153,7 +151,7 @@ def run_depth(photo: Tensor, model: Path, input_size: int, device: torch.device)
     required=True,
     help="Depth Anything V2 or DAdepth.pth: a .pth or .safetensors file, or a transformers folder.",
 )
-@depth_options
+@input_size_option
 @device_option
 @click.option("--output", "-o", type=OUTPUT, required=True, help=".npy for floats, or a 16-bit .png or .tif.")
 def depth_command(photo, model, input_size, device, output):
@@ -169,7 +167,7 @@ def depth_command(photo, model, input_size, device, output):
 @click.argument("photo", type=EXISTING)
 @click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
 @click.option("--depth-model", type=EXISTING_FOLDER_TOO, help="Or the model that finds it, as for `magicbokeh depth`.")
-@depth_options
+@input_size_option
 @scene_options
 @click.option(
     "--normalize",
