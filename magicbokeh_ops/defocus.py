@@ -219,12 +219,18 @@ def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int 
     check_map(defocus, "defocus")
     mask = (defocus <= threshold).float()
     if smooth:
-        mask = _erode(_dilate(mask, smooth), smooth)
-        mask = _dilate(_erode(mask, smooth), smooth)
+        mask = _erode(widen(mask, smooth), smooth)
+        mask = widen(_erode(mask, smooth), smooth)
     if min_area:
         mask = _drop_small(mask, min_area)
         mask = 1 - _drop_small(1 - mask, min_area)
     return mask
+
+
+def widen(values: Tensor, radius: int) -> Tensor:
+    """Largest value within `radius` pixels on both axes, (B, C, H, W)."""
+    values = F.max_pool2d(values, (2 * radius + 1, 1), 1, (radius, 0))
+    return F.max_pool2d(values, (1, 2 * radius + 1), 1, (0, radius))
 
 
 def cut_to_8_bit(disparity: Tensor) -> Tensor:
@@ -247,13 +253,8 @@ def released_focus(disparity: Tensor, mask: Tensor) -> float:
     return float(disparity[inside].median())
 
 
-def _dilate(mask: Tensor, radius: int) -> Tensor:
-    mask = F.max_pool2d(mask, (2 * radius + 1, 1), 1, (radius, 0))
-    return F.max_pool2d(mask, (1, 2 * radius + 1), 1, (0, radius))
-
-
 def _erode(mask: Tensor, radius: int) -> Tensor:
-    return -_dilate(-mask, radius)
+    return -widen(-mask, radius)
 
 
 def _drop_small(mask: Tensor, min_area: float) -> Tensor:

@@ -48,11 +48,13 @@ def read_depth(path: Path) -> tuple[Tensors, DepthConfig]:
     Raises ValueError for other files, and if nothing tells the number of heads.
     """
     told: dict = {}
+    metric = "metric" in path.stem.lower()
     if path.is_dir():
         file = next((f for f in (path / "model.safetensors", path / "pytorch_model.bin") if f.exists()), None)
         if file is None or not (path / "config.json").exists():
             raise ValueError(f"{path} has no config.json with model.safetensors; give a transformers folder of Depth Anything.")
         config = json.loads((path / "config.json").read_text())
+        metric = config.get("depth_estimation_type") == "metric"
         told = config.get("backbone_config") or {}
         # transformers counts the embedding as stage 0.
         told = {**told, "out_indices": [i - 1 for i in told["out_indices"]]} if "out_indices" in told else told
@@ -60,6 +62,8 @@ def read_depth(path: Path) -> tuple[Tensors, DepthConfig]:
         file, beside = path, path.with_suffix(".json")
         if beside.exists():
             told = json.loads(beside.read_text())
+    if metric:  # of the same layout
+        raise ValueError(f"{path.name} is a metric model, which gives distances; take one of the models for relative depth.")
     content = read_tensors(file)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
@@ -226,6 +230,13 @@ def prepare(image: Tensor, input_size: int = INPUT_SIZE, patch: int = 14) -> Ten
     image = F.interpolate(image.double(), size=size, mode="bicubic")
     mean, spread = (image.new_tensor(x).view(3, 1, 1) for x in (MEAN, SPREAD))
     return ((image - mean) / spread).float()
+
+
+def memory_needed(config: Any, height: int, width: int, input_size: int = INPUT_SIZE) -> int:
+    """Upper bound in bytes for `estimate` of one photo on a device, without weights. config: of the model."""
+    rows, columns = network_size(height, width, input_size, config.patch_size)
+    # Measured on the small and the large model: the head's maps at full size, and what grows with its width.
+    return rows * columns * 4 * (64 + 5 * config.fusion_hidden_size // 2)
 
 
 def estimate(model: Any, image: Tensor, input_size: int = INPUT_SIZE) -> Tensor:

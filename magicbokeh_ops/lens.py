@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .aperture import Aperture
 from .color import linear_to_srgb, srgb_to_linear
-from .defocus import check_image, check_map, match_batch, resize, signed_radius
+from .defocus import check_image, check_map, match_batch, resize, signed_radius, widen
 
 EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
@@ -153,9 +153,9 @@ def _split_edges(
     near_color, far_color = light.clone(), light.clone()
     near_weight = torch.ones_like(radius)
     size = 2 * edge_reach + 1
-    nearest = _widen(radius[None], edge_reach)[0]
+    nearest = widen(radius[None], edge_reach)[0]
     report()
-    farthest = -_widen(-radius[None], edge_reach)[0]
+    farthest = -widen(-radius[None], edge_reach)[0]
     report()
     edge = (nearest - farthest) >= EDGE
     # Steps of 8-bit disparity within a surface would show as contour lines.
@@ -244,7 +244,7 @@ def _continue_behind(
     hidden[3:] = torch.where(covered, hidden[3:].minimum(near_radius), hidden[3:])
     reach = math.ceil(float(near_radius.abs().amax().maximum(far_radius.abs().amax()))) + 2
     weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(color) * _cells_to_pixels(
-        _widen(F.max_pool2d(covered.to(color)[None], 4, ceil_mode=True), reach // 4 + 1), size
+        widen(F.max_pool2d(covered.to(color)[None], 4, ceil_mode=True), reach // 4 + 1), size
     )
     return hidden[:3], hidden[3:], weight
 
@@ -261,17 +261,11 @@ def _covered(far_radius: Tensor, near_radius: Tensor, report: Callable[[], None]
     cells = 0
     while max(EDGE, 4 * cells) <= span:
         report()
-        nearness = _widen(nearness, max(1, cells))
+        nearness = widen(nearness, max(1, cells))
         farthest = -_cells_to_pixels(nearness, near_radius.shape[-2:])
         covered |= near_radius - farthest >= max(EDGE, 4 * cells)
         cells += max(1, cells)
     return covered
-
-
-def _widen(cells: Tensor, reach: int) -> Tensor:
-    """Largest value within `reach` cells on both axes, (1, 1, h, w)."""
-    cells = F.max_pool2d(cells, (2 * reach + 1, 1), 1, (reach, 0))
-    return F.max_pool2d(cells, (1, 2 * reach + 1), 1, (0, reach))
 
 
 def _cells_to_pixels(cells: Tensor, size: Sequence[int]) -> Tensor:

@@ -4,18 +4,21 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .demo import DemoPhoto
+from .depth import FindDisparity, LoadDepthModel
 from .disparity import DisparityFrom
 from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 
-host.register_model_folder()
+host.register_model_folders()
 
 
 class MagicBokehExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             DemoPhoto,
+            LoadDepthModel,
+            FindDisparity,
             DisparityFrom,
             DefocusMap,
             FocusMask,

@@ -4,6 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus
+from ..magicbokeh_ops.refine import refine_edges
 from . import host
 
 
@@ -47,12 +48,14 @@ class DisparityFrom(io.ComfyNode):
                     tooltip="For depth and inverted depth only: distance of the farthest point over that of the nearest. About 3 for "
                     "a room, 10 for a street, 100 for a landscape. Larger: the background moves closer together.",
                 ),
+                host.refine(),
+                io.Image.Input("image", optional=True, tooltip="The photo, for refine. The disparity then gets its size."),
             ],
             outputs=[io.Mask.Output(display_name="disparity")],
         )
 
     @classmethod
-    def execute(cls, depth, convention, normalize, depth_ratio) -> io.NodeOutput:
+    def execute(cls, depth, convention, normalize, depth_ratio, refine, image=None) -> io.NodeOutput:
         if convention not in defocus.CONVENTIONS:
             raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(defocus.CONVENTIONS)}.")
         if isinstance(depth, dict):
@@ -64,7 +67,15 @@ class DisparityFrom(io.ComfyNode):
         else:
             values = host.mask_to_map(depth, "depth") if depth.ndim < 4 else cls.grey(depth)
             disparity = defocus.to_disparity(values, defocus.CONVENTIONS[convention], depth_ratio)
-        return io.NodeOutput(host.map_to_mask(defocus.normalize(disparity, normalize)))
+        disparity = defocus.normalize(disparity, normalize)
+        if image is not None:
+            photo, _ = host.image_to_planes(image)
+            frames = max(len(photo), len(disparity))
+            photo, disparity = defocus.match_batch(photo, frames, "image"), defocus.match_batch(disparity, frames, "depth")
+            disparity = refine_edges(photo, disparity, refine) if refine else defocus.resize(disparity, photo.shape[-2:])
+        elif refine:
+            raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
+        return io.NodeOutput(host.map_to_mask(disparity))
 
     @staticmethod
     def grey(image: torch.Tensor) -> torch.Tensor:

@@ -18,11 +18,11 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io
 from torch import Tensor, nn
 
-from ..magicbokeh_ops import sampler
+from ..magicbokeh_ops import depth, sampler
 from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, vae_from_ldm, vae_sizes
 from ..magicbokeh_ops.network import Config, ControlNet, UNet
 
-MODEL_FOLDER = "magicbokeh"
+MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is where other packs keep the same files
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
 # Upper bound per latent cell of a tile, measured on the full-size network (40 kB in fp32), and what does not depend on it.
 VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
@@ -50,6 +50,18 @@ def fraction(name: str, default: float, tooltip: str, **more):
 def blur_radius(name: str, tooltip: str):
     """A FLOAT widget for K, in pixels."""
     return io.Float.Input(name, default=24.0, min=0.0, max=512.0, step=0.5, tooltip=tooltip)
+
+
+def refine():
+    """An INT widget for `refine_edges`."""
+    return io.Int.Input(
+        "refine",
+        default=0,
+        min=0,
+        max=64,
+        tooltip="Moves the soft edges of a depth network's map to where the photo has them: half the width of its ramps, in pixels of "
+        "the photo. Try 3 for a photo of 1000 pixels, 10 for one of 4000, if halos show at rims. 0 = off, best for maps that are sharp.",
+    )
 
 
 def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
@@ -109,21 +121,45 @@ class Progress:
         self.part += 1
 
 
-def register_model_folder() -> None:
-    """models/magicbokeh and what extra_model_paths.yaml adds to it, and where Save MagicBokeh Checkpoint writes."""
-    for parent in (folder_paths.models_dir, folder_paths.get_output_directory()):
-        folder_paths.add_model_folder_path(MODEL_FOLDER, os.path.join(parent, MODEL_FOLDER))
-    paths, extensions = folder_paths.folder_names_and_paths[MODEL_FOLDER]
-    folder_paths.folder_names_and_paths[MODEL_FOLDER] = (paths, set(extensions) | {*SAFE, ".pkl", ".pth"})
+def register_model_folders() -> None:
+    """models/magicbokeh and models/depthanything with what extra_model_paths.yaml adds to them, and where Save MagicBokeh
+    Checkpoint writes."""
+    for parent, name, kinds in (
+        (folder_paths.models_dir, MODEL_FOLDER, {*SAFE, ".pkl"}),
+        (folder_paths.get_output_directory(), MODEL_FOLDER, set()),
+        (folder_paths.models_dir, DEPTH_FOLDER, {*SAFE, ".pth"}),
+    ):
+        folder_paths.add_model_folder_path(name, os.path.join(parent, name))
+        paths, extensions = folder_paths.folder_names_and_paths[name]
+        folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | kinds)
+
+
+def _walk(name: str):
+    for parent in folder_paths.get_folder_paths(name):
+        for folder, _, files in os.walk(parent, followlinks=True):
+            yield parent, Path(folder), files
 
 
 def diffusers_folders() -> dict[str, Path]:
     """Models in diffusers layout below models/diffusers, by their relative path."""
     found: dict[str, Path] = {}
-    for parent in folder_paths.get_folder_paths("diffusers"):
-        for folder, _, files in os.walk(parent, followlinks=True):
-            if "model_index.json" in files:
-                found.setdefault(os.path.relpath(folder, parent), Path(folder))
+    for parent, folder, files in _walk("diffusers"):
+        if "model_index.json" in files:
+            found.setdefault(os.path.relpath(folder, parent), folder)
+    return found
+
+
+def depth_models() -> dict[str, Path]:
+    """Depth models by their relative path: files and transformers folders in models/depthanything, .pth files in models/magicbokeh."""
+    found: dict[str, Path] = {}
+    for name, kinds in ((DEPTH_FOLDER, (".pth", ".safetensors")), (MODEL_FOLDER, (".pth",))):
+        for parent, folder, files in _walk(name):
+            if "config.json" in files:
+                found.setdefault(os.path.relpath(folder, parent), folder)
+            else:
+                for file in sorted(files):
+                    if file.endswith(kinds):
+                        found.setdefault(os.path.relpath(folder / file, parent), folder / file)
     return found
 
 
@@ -156,6 +192,44 @@ class BokehModel:
         return [self.patcher]
 
 
+class DepthAnything(nn.Module):
+    """transformers' model, whose `device` ComfyUI can't set, in one on which it can."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+
+@dataclass(frozen=True)
+class DepthModel:
+    """What a MAGICBOKEH_DEPTH_MODEL socket carries. ComfyUI looks for `patcher` and `get_models`."""
+
+    patcher: comfy.model_patcher.ModelPatcher
+
+    def get_models(self) -> list[comfy.model_patcher.ModelPatcher]:
+        return [self.patcher]
+
+
+def _patcher(model: nn.Module) -> comfy.model_patcher.ModelPatcher:
+    # Looked up late: ComfyUI replaces this class when it starts.
+    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return kind(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
+
+
+def load_depth_model(path: Path) -> DepthModel:
+    """Depth Anything in ComfyUI's hands, in fp32: half precision shows as terraces."""
+    return DepthModel(_patcher(DepthAnything(depth.build(*depth.read_depth(path), path.name))))
+
+
+def find_disparity(model: DepthModel, image: Tensor, input_size: int, smooth_range: int, progress: Progress) -> Tensor:
+    """`depth.disparity` of photos on ComfyUI's devices."""
+    network = model.patcher.model.network
+    needed = depth.memory_needed(network.config, *image.shape[-2:], input_size)
+    # Its layers are not ComfyUI's, so it can't stay outside the card in part.
+    mm.load_models_gpu([model.patcher], needed, force_full_load=True)
+    return depth.disparity(network, image, input_size, smooth_range, progress)
+
+
 def weight_dtype() -> torch.dtype:
     """fp16 or fp32 by ComfyUI's rules and options; bf16 only if asked for, since the one step multiplies its errors."""
     return mm.unet_dtype(mm.get_torch_device(), PARAMETERS, [torch.float16, torch.float32])
@@ -168,9 +242,7 @@ def load_model(weights: Weights) -> BokehModel:
     computed = mm.unet_manual_cast(stored, device, [torch.float16, torch.float32]) or stored
     with torch.device("meta"):
         model = MagicBokeh(weights.config, comfy.ops.pick_operations(stored, computed, load_device=device))
-    # Looked up late: ComfyUI replaces this class when it starts.
-    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    patcher = kind(model.eval(), load_device=device, offload_device=offload)
+    patcher = _patcher(model.eval())
     for network, tensors in ((model.unet, weights.unet), (model.controlnet, weights.controlnet)):
         network.load_state_dict({key: value.to(offload, stored) for key, value in tensors.items()}, assign=True)
         network.requires_grad_(False)

@@ -18,10 +18,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from magicbokeh_ops import checkpoint
+from magicbokeh_ops import checkpoint, depth
 from tests.ldm_names import single_file_tensors
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
+DEPTH = GOLDEN / "depth" / "DAdepth_tiny.pth"
+SMALL_DEPTH = "depth_anything_v2_vits_fp32"
 PACK = Path(__file__).resolve().parents[2]
 
 
@@ -54,7 +56,7 @@ def pytest_generate_tests(metafunc):
 
 def put_models(folder: Path) -> None:
     """Small random weights in the released formats, under the names that people have them by."""
-    for place in ("magicbokeh", "checkpoints", "diffusers"):
+    for place in ("magicbokeh", "checkpoints", "diffusers", "depthanything"):
         (folder / place).mkdir()
     (folder / "magicbokeh" / "lora.pkl").symlink_to(GOLDEN / "lora.pkl")
     (folder / "diffusers" / "stable-diffusion-2-1-base").symlink_to(GOLDEN / "sd", target_is_directory=True)
@@ -62,6 +64,14 @@ def put_models(folder: Path) -> None:
     weights = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
     checkpoint.save(weights, folder / "magicbokeh" / "merged.safetensors")
     (folder / "magicbokeh" / "broken.safetensors").write_bytes(b"not weights")
+    tensors, config = depth.read_depth(DEPTH)
+    depth.build(tensors, config, DEPTH.name).save_pretrained(folder / "depthanything" / "Depth-Anything-V2-Small-hf")
+    save_file(
+        {key: value.contiguous() for key, value in tensors.items()}, folder / "depthanything" / f"{SMALL_DEPTH}.safetensors"
+    )
+    for path in (folder / "magicbokeh" / "DAdepth", folder / "depthanything" / SMALL_DEPTH):
+        path.with_suffix(".json").symlink_to(DEPTH.with_suffix(".json"))
+    (folder / "magicbokeh" / "DAdepth.pth").symlink_to(DEPTH)
 
 
 class Host:

@@ -46,14 +46,33 @@ def defocus(disparity: str, image: str | None = None, mask: str | None = None, o
     return prompt
 
 
-def disparity_from(source: dict, slot=0, convention="disparity (near = white)", normalize="minmax") -> dict:
+def disparity_from(source: dict, slot=0, convention="disparity (near = white)", normalize="minmax", **more) -> dict:
     return {
         "source": source,
         "from": node(
-            "MagicBokehDisparityFrom", depth=["source", slot], convention=convention, normalize=normalize, depth_ratio=10
+            "MagicBokehDisparityFrom",
+            depth=["source", slot],
+            convention=convention,
+            normalize=normalize,
+            depth_ratio=10,
+            **{"refine": 0, **more},
         ),
         "probe": node("TestProbe", mask=["from", 0]),
     }
+
+
+def test_disparity_of_any_source_is_refined(host):
+    """A soft edge 4 pixels beside the photo's own goes there; without refine the map only gets the photo's size."""
+    asked = disparity_from(node("TestMask", kind="soft edge"), normalize="none", refine=6, image=["image", 0])
+    asked["image"] = node("TestImage", kind="half white")
+    refined = host.found(asked)
+    assert refined["shape"] == [1, 48, 64]
+    assert refined["row"][:30] == pytest.approx([1] * 30, abs=0.02) and refined["row"][34:64] == pytest.approx(
+        [0] * 30, abs=0.02
+    )
+    asked["from"]["inputs"]["refine"] = 0
+    soft = host.found(asked)
+    assert soft["shape"] == [1, 48, 64] and 0.2 < soft["row"][32] < 0.95
 
 
 @pytest.mark.parametrize(
@@ -159,6 +178,7 @@ def test_disparity_from(host):
         (disparity_from(node("TestGeometry", far_is="missing")), "holds no depth"),
         (disparity_from(node("TestMask", kind="with NaN")), "NaN"),
         (disparity_from(node("TestMask", kind="metres"), convention="depth (near = black)"), "choose the convention distance"),
+        (disparity_from(node("TestMask", kind="left half"), refine=3), "image is not connected; refine needs the photo"),
         (disparity_from(node("TestMask", kind="empty 64")), "constant"),
     ],
 )

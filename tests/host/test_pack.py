@@ -35,8 +35,9 @@ def small(asked: dict) -> dict:
 def test_interface_is_as_recorded(host):
     """Node ids, inputs and their order never change by accident; MAGICBOKEH_RECORD=1 records a wanted change."""
     found = {name: info for name, info in host.get("/object_info").items() if name.startswith("MagicBokeh")}
-    for spec in found["MagicBokehLoader"]["input"]["required"].values():
-        spec[1].pop("options")  # the files that are there
+    for loader in ("MagicBokehLoader", "MagicBokehDepthLoader"):
+        for spec in found[loader]["input"]["required"].values():
+            spec[1].pop("options")  # the files that are there
     recorded = HERE / "object_info" / f"{host.version}.json"
     if "MAGICBOKEH_RECORD" in os.environ:
         recorded.write_text(json.dumps(found, indent=1) + "\n")

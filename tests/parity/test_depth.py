@@ -136,6 +136,9 @@ def test_bad_files_are_named(tmp_path):
         torch.save({k: v for k, v in tensors.items() if not k.endswith(key)}, path)
         with pytest.raises(ValueError, match="depth.pth (misses 1 tensors|is no Depth Anything model)"):
             depth.build(*depth.read_depth(path), path.name)
+    shutil.copy(FILE, tmp_path / "depth_anything_v2_metric_vkitti_vits.pth")
+    with pytest.raises(ValueError, match="vits.pth is a metric model"):
+        depth.read_depth(tmp_path / "depth_anything_v2_metric_vkitti_vits.pth")
     torch.save({"something": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="no Depth Anything model"):
         depth.read_depth(path)

@@ -21,8 +21,8 @@ def noise(frames=1, height=48, width=64, channels=3):
     return torch.rand(frames, height, width, channels, generator=torch.Generator().manual_seed(0))
 
 
-def golden(name):
-    picture = Image.open(GOLDEN / "inputs" / name).convert("RGB")
+def golden(name, folder="inputs"):
+    picture = Image.open(GOLDEN / folder / name).convert("RGB")
     return torch.from_numpy(np.array(picture, dtype=np.float32))[None] / 255
 
 
@@ -35,8 +35,12 @@ IMAGES = {
     "12 megapixels": lambda: noise(1, 30, 40).repeat(1, 100, 100, 1),
     "grey depth": lambda: ramp()[..., None].expand(-1, -1, -1, 3),
     "with NaN": lambda: noise().index_fill(1, torch.tensor([3]), float("nan")),
+    "half white": lambda: (ramp() < 0.5).float()[..., None].expand(-1, -1, -1, 3),
     "one channel": lambda: noise(channels=1),
     "golden": lambda: golden("image.png"),
+    "golden depth": lambda: golden("img_167x251_in126.png", "depth"),
+    "fading golden depth": lambda: golden("img_167x251_in126.png", "depth") * torch.tensor([1, 0.5]).view(2, 1, 1, 1),
+    "one wide": lambda: noise(1, 64, 1),
     "golden tile": lambda: golden("image.png")[:, 64:576, 100:612],
     "golden corner": lambda: golden("image.png")[:, 64:320, 100:356],
 }
@@ -49,6 +53,7 @@ MASKS = {
     "half": lambda: ramp().half(),
     "empty 64": lambda: torch.zeros(1, 64, 64),
     "left half": lambda: (ramp() < 0.5).float(),
+    "soft edge": lambda: ((0.72 - ramp()) / 0.2).clamp(0, 1)[:, ::2, ::2],
     "with NaN": lambda: ramp().index_fill(1, torch.tensor([3]), float("nan")),
     "metres": lambda: 1 + 9 * ramp(),
     "nothing": lambda: torch.zeros(1, 64, 64),
@@ -105,6 +110,22 @@ class TestOutOfMemory:
             raise mm.OOM_EXCEPTION("pretended")
 
         hook = model.patcher.model.unet.register_forward_pre_hook(fail)
+        return (model,)
+
+
+class TestBlindDepth:
+    """The depth model sees nothing once."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MAGICBOKEH_DEPTH_MODEL",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MAGICBOKEH_DEPTH_MODEL",), "blind", "test"
+
+    def blind(self, model):
+        def forget(_module, _inputs, output):
+            hook.remove()
+            output.predicted_depth = torch.zeros_like(output.predicted_depth)
+            return output
+
+        hook = model.patcher.model.network.register_forward_hook(forget)
         return (model,)
 
 
@@ -175,5 +196,14 @@ class TestProbe:
 
 NODE_CLASS_MAPPINGS = {
     cls.__name__: cls
-    for cls in (TestImage, TestMask, TestGeometry, TestOutOfMemory, TestStableDiffusion, TestConditioning, TestProbe)
+    for cls in (
+        TestImage,
+        TestMask,
+        TestGeometry,
+        TestOutOfMemory,
+        TestBlindDepth,
+        TestStableDiffusion,
+        TestConditioning,
+        TestProbe,
+    )
 }

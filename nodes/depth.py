@@ -1,0 +1,89 @@
+"""Disparity from the photo alone, by Depth Anything V2 or the version of it that MagicBokeh comes with."""
+
+from comfy_api.latest import io, ui
+
+from ..magicbokeh_ops import depth
+from ..magicbokeh_ops.refine import refine_edges
+from . import host
+
+DepthModel = io.Custom("MAGICBOKEH_DEPTH_MODEL")
+
+
+class LoadDepthModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehDepthLoader",
+            display_name="Load Depth Model",
+            description="Loads Depth Anything V2, or DAdepth.pth of MagicBokeh, which bears noisy and soft photos. Nothing in a pickle "
+            "is executed.",
+            search_aliases=["depth anything", "DAdepth", "depth estimation", "load depth"],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=list(host.depth_models()),
+                    tooltip="From models/depthanything, where other packs keep the same files, and .pth files from models/magicbokeh. "
+                    "Licences: Small is Apache-2.0; Base, Large and DAdepth.pth are CC-BY-NC-4.0, not for commercial use.",
+                ),
+            ],
+            outputs=[DepthModel.Output(display_name="depth_model")],
+        )
+
+    @classmethod
+    def path(cls, model: str):
+        found = host.depth_models().get(model)
+        if found is None:
+            raise ValueError(f"{model} is not in models/depthanything or models/magicbokeh; choose another depth model.")
+        return found
+
+    @classmethod
+    def fingerprint_inputs(cls, model):
+        return cls.path(model).stat().st_mtime
+
+    @classmethod
+    def execute(cls, model) -> io.NodeOutput:
+        return io.NodeOutput(host.load_depth_model(cls.path(model)))
+
+
+class FindDisparity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.schema(
+            node_id="MagicBokehDisparity",
+            display_name="Disparity From Photo",
+            description="Finds how near everything in a photo is (1 = nearest). The frames of a video share one scale, so that nothing "
+            "flickers.",
+            search_aliases=["depth estimation", "depth anything", "depth map", "disparity", "bokeh", "depth of field"],
+            inputs=[
+                DepthModel.Input("depth_model", tooltip="From Load Depth Model."),
+                io.Image.Input("image", tooltip="The photo, or the frames of a video."),
+                io.Int.Input(
+                    "input_size",
+                    default=depth.INPUT_SIZE,
+                    min=140,
+                    max=2520,
+                    step=14,
+                    tooltip="Length of the shorter side that the network sees. Raise it for fine structures, at more time and memory; "
+                    "far above 518 large surfaces may become uneven.",
+                ),
+                host.refine(),
+                host.build(
+                    io.Int.Input,
+                    "smooth_range",
+                    default=0,
+                    min=0,
+                    max=240,
+                    advanced=True,
+                    tooltip="0: one scale for all frames. Otherwise the scale follows the video, averaged over this many frames before "
+                    "and after: for shots that travel from one place to another.",
+                ),
+            ],
+            outputs=[io.Mask.Output(display_name="disparity")],
+        )
+
+    @classmethod
+    def execute(cls, depth_model, image, input_size, refine, smooth_range) -> io.NodeOutput:
+        photo, _ = host.image_to_planes(image)
+        found = host.find_disparity(depth_model, photo, input_size, smooth_range, host.Progress(1))
+        disparity = host.map_to_mask(refine_edges(photo, found, refine) if refine else found)
+        return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity, cls=cls))
