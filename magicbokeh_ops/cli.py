@@ -97,13 +97,14 @@ def options(*some):
 
 
 DEPTH_MAP = "Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy."
+k_option = click.option(
+    "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
+)
 scene_options = options(
     click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
     click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
     click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
-    click.option(
-        "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
-    ),
+    k_option,
     click.option(
         "--convention",
         type=click.Choice(list(defocus.CONVENTIONS.values())),
@@ -126,6 +127,18 @@ weights_options = options(
     click.option("--base", type=EXISTING_FOLDER_TOO, help="Stable Diffusion 2.1-base: a diffusers folder or a single file."),
     click.option("--adapter", type=EXISTING, help="The released MagicBokeh weights (lora.pkl), which go with --base."),
 )
+model_options = options(
+    weights_options,
+    click.option("--model", type=EXISTING, help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two."),
+    click.option(
+        "--preset",
+        type=click.Choice(sampler.PRESETS),
+        default="fast",
+        show_default=True,
+        help="reference: the released procedure to the digit, with its 8-bit disparity, several times slower.",
+    ),
+)
+dtype_option = click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")
 
 
 def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dtype: torch.dtype) -> checkpoint.Weights:
@@ -136,11 +149,25 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
     raise click.UsageError("Give either --base and --adapter, or --model.")
 
 
-def run_depth(photo: Tensor, model: Path, input_size: int, device: torch.device) -> Tensor:
+def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torch.dtype) -> Callable:
+    """`sampler.render` with these weights in place."""
+    from .codec import DiffusersCodec
+
+    networks = UNet(weights.config), ControlNet(weights.config)
+    for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
+        network.load_state_dict(tensors)
+        network.eval().to(device, dtype)
+    codec = DiffusersCodec(weights.vae, device, dtype)
+    return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype))
+
+
+def compute_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    return DTYPES[name or ("fp32" if device.type == "cpu" else "fp16")]
+
+
+def load_depth(model: Path, input_size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
     tensors, config = depth.read_depth(model)
-    network = depth.build(tensors, config, model.name).to(device)
-    with torch.inference_mode():
-        return depth.disparity(network, photo, input_size)
+    return partial(depth.disparity, depth.build(tensors, config, model.name).to(device), input_size=input_size)
 
 
 @main.command("depth")
@@ -158,7 +185,9 @@ def depth_command(photo, model, input_size, device, output):
     """Disparity of PHOTO, 1 = nearest, by a depth model."""
     device = compute_device(device)
     files.check_map_output(output)
-    near = run_depth(files.read_photo(photo)[0], model, input_size, device)
+    rgb = files.read_photo(photo)[0]
+    with torch.inference_mode():
+        near = load_depth(model, input_size, device)(rgb)
     files.write_map(output, near)
     click.echo(f"{output}: {near.shape[-1]} x {near.shape[-2]}")
 
@@ -174,15 +203,7 @@ def depth_command(photo, model, input_size, device, output):
     type=NORMALIZE,
     help="How disparity is stretched to 0..1. [default: percentile; none for the reference preset]",
 )
-@weights_options
-@click.option("--model", type=EXISTING, help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two.")
-@click.option(
-    "--preset",
-    type=click.Choice(sampler.PRESETS),
-    default="fast",
-    show_default=True,
-    help="reference: the released procedure to the digit, with its 8-bit disparity, several times slower.",
-)
+@model_options
 @click.option("--upscale", type=click.FloatRange(1, sampler.UPSCALE_LIMIT), default=1, show_default=True)
 @click.option(
     "--color-fix",
@@ -197,7 +218,7 @@ def depth_command(photo, model, input_size, device, output):
     type=EXISTING,
     help="Recorded noise of the posterior instead, .npy of (tiles, 4, 64, 64) in the released order, for --preset reference.",
 )
-@click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")
+@dtype_option
 @device_option
 @output_option
 def render_command(
@@ -205,17 +226,16 @@ def render_command(
     upscale, color_fix, seed, noise, dtype, device, output,
 ):  # fmt: skip
     """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
-    from .codec import DiffusersCodec
-
     device = compute_device(device)
-    dtype = DTYPES[dtype or ("fp32" if device.type == "cpu" else "fp16")]
+    dtype = compute_dtype(dtype, device)
     files.check_output(output)
     rgb, alpha = files.read_photo(photo)
     released = preset == "reference"
     if (disparity is None) == (depth_model is None):
         raise click.UsageError("Give either --disparity or --depth-model.")
     if depth_model is not None:
-        near = run_depth(rgb, depth_model, input_size, device)
+        with torch.inference_mode():
+            near = load_depth(depth_model, input_size, device)(rgb)
     else:
         near = defocus.to_disparity(files.read_map(disparity), convention)
     near = defocus.normalize(near, normalize or ("none" if released else "percentile"))
@@ -224,16 +244,10 @@ def render_command(
     from_mask = defocus.released_focus if released else defocus.focus_from_mask
     focus = find_focus(near, focus, focus_point, focus_mask, from_mask)
     noise = None if noise is None else files.read_array(noise)
-    weights = read_weights(base, adapter, model, dtype)
-    networks = UNet(weights.config), ControlNet(weights.config)
-    for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
-        network.load_state_dict(tensors)
-        network.eval().to(device, dtype)
+    render = load_renderer(read_weights(base, adapter, model, dtype), device, dtype)
     blur = defocus.defocus_map(near, focus, k)
     with torch.inference_mode():
-        result, _ = sampler.render(
-            DiffusersCodec(weights.vae, device, dtype),
-            partial(sampler.predict, *networks, device=device, dtype=dtype),
+        result, _ = render(
             rgb,
             blur,
             defocus.focus_mask(blur),
