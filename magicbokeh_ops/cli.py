@@ -1,5 +1,6 @@
 """The `magicbokeh` command: everything that needs no ComfyUI."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from .overlay import focus_overlay
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -58,6 +60,16 @@ def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise click.BadParameter(f"{value!r} is not two numbers like 0.5,0.6.") from None
     return x, y
+
+
+def named_paths(_ctx, _param, values: tuple[str, ...]) -> dict[str, Path]:
+    pairs = {}
+    for value in values:
+        name, _, path = value.partition("=")
+        if not re.fullmatch(r"[\w .+-]*\w", name) or not Path(path).exists():
+            raise click.BadParameter(f"{value!r} is not NAME=PATH of something that exists.")
+        pairs[name] = Path(path)
+    return pairs
 
 
 def find_focus(
@@ -349,3 +361,125 @@ def demo_command(output):
     sheet = output / "sheet.jpg"
     files.write_photo(sheet, torch.cat(rows, -2))
     click.echo(f"{len(pictures)} pictures, and all of them side by side in {sheet.resolve()}: {', '.join(pictures)}.")
+
+
+@main.command("evaluate")
+@click.argument("folder", type=FOLDER)
+@click.option("--depth-model", type=EXISTING_FOLDER_TOO, help="Finds the disparity in the inputs, instead of disparity/.")
+@click.option("--plain-depth-model", type=EXISTING_FOLDER_TOO, help="Another one, for the method other-depth.")
+@input_size_option
+@k_option
+@model_options
+@click.option(
+    "--also", multiple=True, callback=named_paths, metavar="NAME=FILE", help="Another merged file, as a row; repeatable."
+)
+@click.option(
+    "--outputs",
+    multiple=True,
+    callback=named_paths,
+    metavar="NAME=DIR",
+    help="Finished pictures of another method; repeatable.",
+)
+@click.option(
+    "--methods",
+    help="Some of input, lens, two-stage, no-mask, other-depth and ours, with commas. [default: all for which there are weights]",
+)
+@click.option("--sheet", type=click.IntRange(1), default=4, show_default=True, help="Pictures in sheet.png.")
+@dtype_option
+@device_option
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="A new folder for tables and pictures.")
+def evaluate_command(
+    folder, depth_model, plain_depth_model, input_size, k, base, adapter, model, preset, also, outputs, methods, sheet, dtype, device,
+    output,
+):  # fmt: skip
+    """Compare methods on FOLDER with input/, gt/, mask/ and disparity/, as in the paper's tables. See docs/evaluation.md."""
+    try:
+        from .evaluation import benchmark
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; pip install 'magicbokeh[eval]'.") from None
+
+    device = compute_device(device)
+    dtype = compute_dtype(dtype, device)
+    if output.exists() or not output.parent.is_dir():
+        raise click.UsageError(f"{output} can't be made: give a new folder in one that exists.")
+    has_weights = any((base, adapter, model))
+    if methods is None:
+        kept = {"other-depth": plain_depth_model, "input": True, "lens": True}
+        methods = [name for name in benchmark.METHODS if kept.get(name, has_weights)]
+    else:
+        methods = [name.strip() for name in methods.split(",")]
+    unknown = [name for name in methods if name not in benchmark.METHODS]
+    if unknown:
+        raise click.UsageError(f"There is no method {unknown[0]!r}; choose among {', '.join(benchmark.METHODS)}.")
+    if ("other-depth" in methods) != (plain_depth_model is not None):
+        raise click.UsageError("Method other-depth and --plain-depth-model go together.")
+    taken = [name for name in (*also, *outputs) if name in benchmark.METHODS or (name in also and name in outputs)]
+    if taken:
+        raise click.UsageError(f"The name {taken[0]} is given twice or that of a method; choose another.")
+
+    scenes = benchmark.find_scenes(folder, k)
+    finished = {name: benchmark.find_outputs(path, scenes) for name, path in outputs.items()}
+    maps = None
+    if depth_model is None and (also or methods != ["input"]):
+        maps = benchmark.find_disparity(folder / "disparity", scenes)
+
+    def renderer(weights):
+        return load_renderer(weights, device, dtype)
+
+    def estimator(model):
+        estimate = load_depth(model, input_size, device)
+        return lambda photo: defocus.normalize(estimate(photo), "none" if preset == "reference" else "percentile")
+
+    needed = any(name not in benchmark.WITHOUT_MODEL for name in methods)
+    ours = renderer(read_weights(base, adapter, model, dtype)) if needed else None
+    runs = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
+    runs |= finished
+    runs |= {name: benchmark.find_method(name, ours, preset, device) for name in methods if name != "input"}
+    runs |= {name: benchmark.find_method(name, renderer(checkpoint.load(path)), preset, device) for name, path in also.items()}
+    text = benchmark.evaluate(
+        scenes,
+        output,
+        runs,
+        maps if depth_model is None else estimator(depth_model),
+        None if plain_depth_model is None else estimator(plain_depth_model),
+        preset,
+        device,
+        sheet,
+    )
+    click.echo(f"{text}\n{output.resolve()}")
+
+
+@main.command("evaluate-depth")
+@click.argument("folder", type=FOLDER)
+@click.option("--model", type=EXISTING_FOLDER_TOO, required=True, help="As for `magicbokeh depth`.")
+@input_size_option
+@click.option(
+    "--cap", type=float, default=10, show_default=True, help="Largest distance that counts: 10 for NYU, 80 for KITTI."
+)
+@device_option
+def evaluate_depth_command(folder, model, input_size, cap, device):
+    """Accuracy of a depth model on FOLDER with input/, and distance/ (.npy) or disparity/, as in the paper's Table s1."""
+    from .evaluation.depth import abs_rel_delta1, rmse_delta1
+
+    device = compute_device(device)
+    photos = files.list_files(folder / "input", files.PHOTOS)
+    measured = (folder / "distance").is_dir()
+    # Integers have no unit.
+    truths = (
+        files.pair(folder / "distance", photos, (".npy", ".exr"))
+        if measured
+        else files.pair(folder / "disparity", photos, files.MAPS)
+    )
+    estimate = load_depth(model, input_size, device)
+    scores = []
+    for name, photo in tqdm(photos.items(), desc="depth", unit="picture"):
+        with torch.inference_mode():
+            found = estimate(files.read_photo(photo)[0])
+        truth = files.read_map(truths[name])
+        try:
+            scores.append(abs_rel_delta1(found, truth, cap) if measured else rmse_delta1(found, truth))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    first, delta1 = (sum(column) / len(scores) for column in zip(*scores))
+    what = f"AbsRel of distance up to {cap:g}" if measured else "RMSE of relative disparity"
+    click.echo(f"{what}: {first:.4f}, delta_1: {delta1:.4f}, {len(scores)} pictures")
