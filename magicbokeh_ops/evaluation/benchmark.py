@@ -50,7 +50,7 @@ THUMBNAIL, LABEL = 256, 20
 
 # method(photo, disparity, focus, k): picture (1, 3, H, W) in [0, 1].
 Method = Callable[[Tensor, Tensor, float, float], Tensor]
-Scores = dict[str, float]
+Scores = dict[str, float]  # by column
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,16 @@ def find_method(name: str, render: Any, preset: str, device: torch.device) -> Me
 
 
 @torch.inference_mode()
-def produce(method: Method, scenes: Sequence[Scene], maps: Mapping[str, Path], folder: Path, released: bool) -> Scores:
+def produce(
+    method: Method, scenes: Sequence[Scene], maps: Mapping[str, Path], folder: Path, released: bool
+) -> dict[str, float]:
     """Write the method's pictures as folder/NAME.png; returns the seconds of each.
 
     maps: disparity, by stem. released: it is cut to 8 bit and the focus found as by the released front end.
     The time is that of the method alone: disparity is at hand, and reading and writing files does not count.
     """
     folder.mkdir(parents=True)
-    seconds: Scores = {}
+    seconds: dict[str, float] = {}
     for scene in tqdm(scenes, desc=folder.name, unit="picture"):
         photo, mask = files.read_photo(scene.photo)[0], files.read_map(scene.mask)
         disparity = defocus.resize(files.read_map(maps[scene.name]), photo.shape[-2:])
@@ -217,7 +219,7 @@ def evaluate(
         if callable(maps):
             maps = estimate_disparity(scenes, maps, work / "disparity")
         pictures: dict[str, Mapping[str, Path]] = {}
-        seconds: dict[str, Scores] = {}
+        seconds: dict[str, dict[str, float]] = {}
         for name, run in runs.items():
             if not callable(run):
                 pictures[name] = run

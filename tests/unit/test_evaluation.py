@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from magicbokeh_ops import files, lens
+from magicbokeh_ops import evaluation, files, lens
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.evaluation.depth import abs_rel_delta1, rmse_delta1
 from magicbokeh_ops.evaluation.metrics import luma, psnr, ssim
@@ -295,3 +295,11 @@ def test_a_failure_on_the_way_leaves_nothing(scenes, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
     (tmp_path / "out").mkdir()
     assert "give a new folder" in run("evaluate", scenes, "-o", tmp_path / "out", code=2)
+
+
+def test_without_the_extra_it_says_what_to_install(scenes, tmp_path, monkeypatch):
+    for name in ("benchmark", "metrics"):
+        monkeypatch.delitem(sys.modules, f"magicbokeh_ops.evaluation.{name}", raising=False)
+        monkeypatch.delattr(evaluation, name, raising=False)
+    monkeypatch.setitem(sys.modules, "kornia.metrics", None)
+    assert "pip install 'magicbokeh[eval]'" in run("evaluate", scenes, "-o", tmp_path / "out", code=1)
