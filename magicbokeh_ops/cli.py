@@ -1,5 +1,6 @@
 """The `magicbokeh` command: everything that needs no ComfyUI."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from .overlay import focus_overlay
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -60,6 +62,16 @@ def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
     return x, y
 
 
+def named_paths(_ctx, _param, values: tuple[str, ...]) -> dict[str, Path]:
+    pairs = {}
+    for value in values:
+        name, _, path = value.partition("=")
+        if not re.fullmatch(r"[\w .+-]*\w", name) or not Path(path).exists():
+            raise click.BadParameter(f"{value!r} is not NAME=PATH of something that exists.")
+        pairs[name] = Path(path)
+    return pairs
+
+
 def find_focus(
     disparity: Tensor,
     value: float | None,
@@ -97,13 +109,14 @@ def options(*some):
 
 
 DEPTH_MAP = "Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy."
+k_option = click.option(
+    "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
+)
 scene_options = options(
     click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
     click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
     click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
-    click.option(
-        "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
-    ),
+    k_option,
     click.option(
         "--convention",
         type=click.Choice(list(defocus.CONVENTIONS.values())),
@@ -126,6 +139,18 @@ weights_options = options(
     click.option("--base", type=EXISTING_FOLDER_TOO, help="Stable Diffusion 2.1-base: a diffusers folder or a single file."),
     click.option("--adapter", type=EXISTING, help="The released MagicBokeh weights (lora.pkl), which go with --base."),
 )
+model_options = options(
+    weights_options,
+    click.option("--model", type=EXISTING, help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two."),
+    click.option(
+        "--preset",
+        type=click.Choice(sampler.PRESETS),
+        default="fast",
+        show_default=True,
+        help="reference: the released procedure to the digit, with its 8-bit disparity, several times slower.",
+    ),
+)
+dtype_option = click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")
 
 
 def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dtype: torch.dtype) -> checkpoint.Weights:
@@ -136,11 +161,25 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
     raise click.UsageError("Give either --base and --adapter, or --model.")
 
 
-def run_depth(photo: Tensor, model: Path, input_size: int, device: torch.device) -> Tensor:
+def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torch.dtype) -> Callable:
+    """`sampler.render` with these weights in place."""
+    from .codec import DiffusersCodec
+
+    networks = UNet(weights.config), ControlNet(weights.config)
+    for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
+        network.load_state_dict(tensors)
+        network.eval().to(device, dtype)
+    codec = DiffusersCodec(weights.vae, device, dtype)
+    return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype))
+
+
+def compute_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    return DTYPES[name or ("fp32" if device.type == "cpu" else "fp16")]
+
+
+def load_depth(model: Path, input_size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
     tensors, config = depth.read_depth(model)
-    network = depth.build(tensors, config, model.name).to(device)
-    with torch.inference_mode():
-        return depth.disparity(network, photo, input_size)
+    return partial(depth.disparity, depth.build(tensors, config, model.name).to(device), input_size=input_size)
 
 
 @main.command("depth")
@@ -158,7 +197,9 @@ def depth_command(photo, model, input_size, device, output):
     """Disparity of PHOTO, 1 = nearest, by a depth model."""
     device = compute_device(device)
     files.check_map_output(output)
-    near = run_depth(files.read_photo(photo)[0], model, input_size, device)
+    rgb = files.read_photo(photo)[0]
+    with torch.inference_mode():
+        near = load_depth(model, input_size, device)(rgb)
     files.write_map(output, near)
     click.echo(f"{output}: {near.shape[-1]} x {near.shape[-2]}")
 
@@ -174,15 +215,7 @@ def depth_command(photo, model, input_size, device, output):
     type=NORMALIZE,
     help="How disparity is stretched to 0..1. [default: percentile; none for the reference preset]",
 )
-@weights_options
-@click.option("--model", type=EXISTING, help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two.")
-@click.option(
-    "--preset",
-    type=click.Choice(sampler.PRESETS),
-    default="fast",
-    show_default=True,
-    help="reference: the released procedure to the digit, with its 8-bit disparity, several times slower.",
-)
+@model_options
 @click.option("--upscale", type=click.FloatRange(1, sampler.UPSCALE_LIMIT), default=1, show_default=True)
 @click.option(
     "--color-fix",
@@ -197,7 +230,7 @@ def depth_command(photo, model, input_size, device, output):
     type=EXISTING,
     help="Recorded noise of the posterior instead, .npy of (tiles, 4, 64, 64) in the released order, for --preset reference.",
 )
-@click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")
+@dtype_option
 @device_option
 @output_option
 def render_command(
@@ -205,17 +238,16 @@ def render_command(
     upscale, color_fix, seed, noise, dtype, device, output,
 ):  # fmt: skip
     """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
-    from .codec import DiffusersCodec
-
     device = compute_device(device)
-    dtype = DTYPES[dtype or ("fp32" if device.type == "cpu" else "fp16")]
+    dtype = compute_dtype(dtype, device)
     files.check_output(output)
     rgb, alpha = files.read_photo(photo)
     released = preset == "reference"
     if (disparity is None) == (depth_model is None):
         raise click.UsageError("Give either --disparity or --depth-model.")
     if depth_model is not None:
-        near = run_depth(rgb, depth_model, input_size, device)
+        with torch.inference_mode():
+            near = load_depth(depth_model, input_size, device)(rgb)
     else:
         near = defocus.to_disparity(files.read_map(disparity), convention)
     near = defocus.normalize(near, normalize or ("none" if released else "percentile"))
@@ -224,16 +256,10 @@ def render_command(
     from_mask = defocus.released_focus if released else defocus.focus_from_mask
     focus = find_focus(near, focus, focus_point, focus_mask, from_mask)
     noise = None if noise is None else files.read_array(noise)
-    weights = read_weights(base, adapter, model, dtype)
-    networks = UNet(weights.config), ControlNet(weights.config)
-    for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
-        network.load_state_dict(tensors)
-        network.eval().to(device, dtype)
+    render = load_renderer(read_weights(base, adapter, model, dtype), device, dtype)
     blur = defocus.defocus_map(near, focus, k)
     with torch.inference_mode():
-        result, _ = sampler.render(
-            DiffusersCodec(weights.vae, device, dtype),
-            partial(sampler.predict, *networks, device=device, dtype=dtype),
+        result, _ = render(
             rgb,
             blur,
             defocus.focus_mask(blur),
@@ -335,3 +361,125 @@ def demo_command(output):
     sheet = output / "sheet.jpg"
     files.write_photo(sheet, torch.cat(rows, -2))
     click.echo(f"{len(pictures)} pictures, and all of them side by side in {sheet.resolve()}: {', '.join(pictures)}.")
+
+
+@main.command("evaluate")
+@click.argument("folder", type=FOLDER)
+@click.option("--depth-model", type=EXISTING_FOLDER_TOO, help="Finds the disparity in the inputs, instead of disparity/.")
+@click.option("--plain-depth-model", type=EXISTING_FOLDER_TOO, help="Another one, for the method other-depth.")
+@input_size_option
+@k_option
+@model_options
+@click.option(
+    "--also", multiple=True, callback=named_paths, metavar="NAME=FILE", help="Another merged file, as a row; repeatable."
+)
+@click.option(
+    "--outputs",
+    multiple=True,
+    callback=named_paths,
+    metavar="NAME=DIR",
+    help="Finished pictures of another method; repeatable.",
+)
+@click.option(
+    "--methods",
+    help="Some of input, lens, two-stage, no-mask, other-depth and ours, with commas. [default: all for which there are weights]",
+)
+@click.option("--sheet", type=click.IntRange(1), default=4, show_default=True, help="Pictures in sheet.png.")
+@dtype_option
+@device_option
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="A new folder for tables and pictures.")
+def evaluate_command(
+    folder, depth_model, plain_depth_model, input_size, k, base, adapter, model, preset, also, outputs, methods, sheet, dtype, device,
+    output,
+):  # fmt: skip
+    """Compare methods on FOLDER with input/, gt/, mask/ and disparity/, as in the paper's tables. See docs/evaluation.md."""
+    try:
+        from .evaluation import benchmark
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; pip install 'magicbokeh[eval]'.") from None
+
+    device = compute_device(device)
+    dtype = compute_dtype(dtype, device)
+    if output.exists() or not output.parent.is_dir():
+        raise click.UsageError(f"{output} can't be made: give a new folder in one that exists.")
+    has_weights = any((base, adapter, model))
+    if methods is None:
+        kept = {"other-depth": plain_depth_model, "input": True, "lens": True}
+        methods = [name for name in benchmark.METHODS if kept.get(name, has_weights)]
+    else:
+        methods = [name.strip() for name in methods.split(",")]
+    unknown = [name for name in methods if name not in benchmark.METHODS]
+    if unknown:
+        raise click.UsageError(f"There is no method {unknown[0]!r}; choose among {', '.join(benchmark.METHODS)}.")
+    if ("other-depth" in methods) != (plain_depth_model is not None):
+        raise click.UsageError("Method other-depth and --plain-depth-model go together.")
+    taken = [name for name in (*also, *outputs) if name in benchmark.METHODS or (name in also and name in outputs)]
+    if taken:
+        raise click.UsageError(f"The name {taken[0]} is given twice or that of a method; choose another.")
+
+    scenes = benchmark.find_scenes(folder, k)
+    finished = {name: benchmark.find_outputs(path, scenes) for name, path in outputs.items()}
+    maps = None
+    if depth_model is None and (also or methods != ["input"]):
+        maps = benchmark.find_disparity(folder / "disparity", scenes)
+
+    def renderer(weights):
+        return load_renderer(weights, device, dtype)
+
+    def estimator(model):
+        estimate = load_depth(model, input_size, device)
+        return lambda photo: defocus.normalize(estimate(photo), "none" if preset == "reference" else "percentile")
+
+    needed = any(name not in benchmark.WITHOUT_MODEL for name in methods)
+    ours = renderer(read_weights(base, adapter, model, dtype)) if needed else None
+    runs = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
+    runs |= finished
+    runs |= {name: benchmark.find_method(name, ours, preset, device) for name in methods if name != "input"}
+    runs |= {name: benchmark.find_method(name, renderer(checkpoint.load(path)), preset, device) for name, path in also.items()}
+    text = benchmark.evaluate(
+        scenes,
+        output,
+        runs,
+        maps if depth_model is None else estimator(depth_model),
+        None if plain_depth_model is None else estimator(plain_depth_model),
+        preset,
+        device,
+        sheet,
+    )
+    click.echo(f"{text}\n{output.resolve()}")
+
+
+@main.command("evaluate-depth")
+@click.argument("folder", type=FOLDER)
+@click.option("--model", type=EXISTING_FOLDER_TOO, required=True, help="As for `magicbokeh depth`.")
+@input_size_option
+@click.option(
+    "--cap", type=float, default=10, show_default=True, help="Largest distance that counts: 10 for NYU, 80 for KITTI."
+)
+@device_option
+def evaluate_depth_command(folder, model, input_size, cap, device):
+    """Accuracy of a depth model on FOLDER with input/, and distance/ (.npy) or disparity/, as in the paper's Table s1."""
+    from .evaluation.depth import abs_rel_delta1, rmse_delta1
+
+    device = compute_device(device)
+    photos = files.list_files(folder / "input", files.PHOTOS)
+    measured = (folder / "distance").is_dir()
+    # Integers have no unit.
+    truths = (
+        files.pair(folder / "distance", photos, (".npy", ".exr"))
+        if measured
+        else files.pair(folder / "disparity", photos, files.MAPS)
+    )
+    estimate = load_depth(model, input_size, device)
+    scores = []
+    for name, photo in tqdm(photos.items(), desc="depth", unit="picture"):
+        with torch.inference_mode():
+            found = estimate(files.read_photo(photo)[0])
+        truth = files.read_map(truths[name])
+        try:
+            scores.append(abs_rel_delta1(found, truth, cap) if measured else rmse_delta1(found, truth))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    first, delta1 = (sum(column) / len(scores) for column in zip(*scores))
+    what = f"AbsRel of distance up to {cap:g}" if measured else "RMSE of relative disparity"
+    click.echo(f"{what}: {first:.4f}, delta_1: {delta1:.4f}, {len(scores)} pictures")

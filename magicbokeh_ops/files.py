@@ -3,12 +3,16 @@
 import io
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+MAPS = (".png", ".npy", ".tif", ".tiff", ".exr")
 
 
 def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
@@ -106,6 +110,36 @@ def write_map(path: Path, values: Tensor) -> None:
         return
     picture = Image.fromarray((array.clip(0, 1) * 65535).round().astype(np.uint16))
     _replace(path, lambda file: picture.save(file, format=_format(path)))
+
+
+def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Stem to file, in order. Raises ValueError if the folder is missing or empty, or two files share a stem."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; see docs/evaluation.md for the layout.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            if path.stem in found:
+                raise ValueError(f"{folder} has both {found[path.stem].name} and {path.name}; leave one of them.")
+            found[path.stem] = path
+    if not found:
+        raise ValueError(f"{folder} holds no file ending in {', '.join(suffixes)}.")
+    return found
+
+
+def pair(folder: Path, names: Collection[str], suffixes: Collection[str]) -> dict[str, Path]:
+    """Stem to file of a folder that has exactly the pictures `names` of input/.
+
+    Raises ValueError naming the first partner that is missing on either side, and as `list_files`.
+    """
+    found = list_files(folder, suffixes)
+    for name in names:
+        if name not in found:
+            raise ValueError(f"{folder} has no picture {name}, which input/ has; add it.")
+    for name in found:
+        if name not in names:
+            raise ValueError(f"{found[name]} has no partner in input/; add {name} there, or remove it.")
+    return found
 
 
 def _replace(path: Path, write) -> None:
