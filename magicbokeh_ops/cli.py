@@ -1,5 +1,6 @@
 """The `magicbokeh` command: everything that needs no ComfyUI."""
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from .aperture import Aperture
 from .demo import demo_photo
 from .network import ControlNet, UNet
 from .overlay import focus_overlay
+from .refine import refine_edges
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
@@ -133,6 +135,16 @@ input_size_option = click.option(
     show_default=True,
     help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
 )
+depth_options = options(
+    input_size_option,
+    click.option(
+        "--refine",
+        type=click.IntRange(0, 64),
+        default=0,
+        show_default=True,
+        help="Move soft edges to where the photo has them: half their width in pixels of the photo. 0: off.",
+    ),
+)
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
 output_option = click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
 weights_options = options(
@@ -177,9 +189,15 @@ def compute_dtype(name: str | None, device: torch.device) -> torch.dtype:
     return DTYPES[name or ("fp32" if device.type == "cpu" else "fp16")]
 
 
-def load_depth(model: Path, input_size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+def load_depth(model: Path, input_size: int, device: torch.device, refine: int = 0) -> Callable[[Tensor], Tensor]:
     tensors, config = depth.read_depth(model)
-    return partial(depth.disparity, depth.build(tensors, config, model.name).to(device), input_size=input_size)
+    network = depth.build(tensors, config, model.name).to(device)
+
+    def find(photo: Tensor) -> Tensor:
+        near = depth.disparity(network, photo, input_size)
+        return refine_edges(photo, near, refine) if refine else near
+
+    return find
 
 
 @main.command("depth")
@@ -190,16 +208,16 @@ def load_depth(model: Path, input_size: int, device: torch.device) -> Callable[[
     required=True,
     help="Depth Anything V2 or DAdepth.pth: a .pth or .safetensors file, or a transformers folder.",
 )
-@input_size_option
+@depth_options
 @device_option
 @click.option("--output", "-o", type=OUTPUT, required=True, help=".npy for floats, or a 16-bit .png or .tif.")
-def depth_command(photo, model, input_size, device, output):
+def depth_command(photo, model, input_size, refine, device, output):
     """Disparity of PHOTO, 1 = nearest, by a depth model."""
     device = compute_device(device)
     files.check_map_output(output)
     rgb = files.read_photo(photo)[0]
     with torch.inference_mode():
-        near = load_depth(model, input_size, device)(rgb)
+        near = load_depth(model, input_size, device, refine)(rgb)
     files.write_map(output, near)
     click.echo(f"{output}: {near.shape[-1]} x {near.shape[-2]}")
 
@@ -208,7 +226,7 @@ def depth_command(photo, model, input_size, device, output):
 @click.argument("photo", type=EXISTING)
 @click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
 @click.option("--depth-model", type=EXISTING_FOLDER_TOO, help="Or the model that finds it, as for `magicbokeh depth`.")
-@input_size_option
+@depth_options
 @scene_options
 @click.option(
     "--normalize",
@@ -234,7 +252,7 @@ def depth_command(photo, model, input_size, device, output):
 @device_option
 @output_option
 def render_command(
-    photo, disparity, depth_model, input_size, focus, focus_point, focus_mask, k, convention, normalize, base, adapter, model, preset,
+    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, convention, normalize, base, adapter, model, preset,
     upscale, color_fix, seed, noise, dtype, device, output,
 ):  # fmt: skip
     """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
@@ -247,7 +265,7 @@ def render_command(
         raise click.UsageError("Give either --disparity or --depth-model.")
     if depth_model is not None:
         with torch.inference_mode():
-            near = load_depth(depth_model, input_size, device)(rgb)
+            near = load_depth(depth_model, input_size, device, refine)(rgb)
     else:
         near = defocus.to_disparity(files.read_map(disparity), convention)
     near = defocus.normalize(near, normalize or ("none" if released else "percentile"))
@@ -483,3 +501,58 @@ def evaluate_depth_command(folder, model, input_size, cap, device):
     first, delta1 = (sum(column) / len(scores) for column in zip(*scores))
     what = f"AbsRel of distance up to {cap:g}" if measured else "RMSE of relative disparity"
     click.echo(f"{what}: {first:.4f}, delta_1: {delta1:.4f}, {len(scores)} pictures")
+
+
+@main.command("synth")
+@click.option(
+    "--preview", type=OUTPUT, help="Write a contact sheet: low quality, sharp, disparity, defocus, focus mask, bokeh."
+)
+@click.option("--output", "-o", type=click.Path(file_okay=False, path_type=Path), help="Write an evaluation folder.")
+@click.option("--count", type=click.IntRange(1), default=8, show_default=True, help="Samples.")
+@click.option("--size", type=click.IntRange(96), default=256, show_default=True, help="Side in pixels.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--ray-traced", is_flag=True, help="Ground truth by tracing rays, about a minute per sample.")
+@click.option("--images", type=FOLDER, help="Your photos, with --cutouts; made up otherwise.")
+@click.option("--cutouts", type=FOLDER, help="Your cut-outs: pictures with an alpha channel.")
+@click.option("--k-limit", type=click.FloatRange(0, min_open=True), default=32, show_default=True, help="Largest blur radius.")
+@click.option("--scale", type=click.FloatRange(1, 8), default=4, show_default=True, help="How much smaller low quality is.")
+@click.option("--strength", type=click.Choice(["full", "mild"]), default="full", show_default=True, help="Of the degradation.")
+def synth_command(preview, output, count, size, seed, ray_traced, images, cutouts, k_limit, scale, strength):
+    """Make scenes whose true bokeh is known: what training uses, to look at or to evaluate on."""
+    from .synthesis import dataset, sources
+    from .synthesis.degradation import Degradation
+
+    if preview is None and output is None:
+        raise click.UsageError("Say what to write: --preview, --output or both.")
+    if (images is None) != (cutouts is None):
+        raise click.UsageError("--images and --cutouts go together.")
+    if preview is not None:
+        files.check_output(preview)
+    pool = max(16, min(4 * count, 256))
+    source = (
+        sources.Procedural.build(seed, pool, progress=Bar("pictures")) if images is None else sources.Folders(images, cutouts)
+    )
+    batches = dataset.Batches(source, size, 1, seed, k_limit, Degradation(scale, strength), ray_traced=ray_traced)
+    rows, settings = [], {}
+    for step in tqdm(range(count), desc="scenes"):
+        sample = batches.make(step)
+        if preview is not None:
+            planes = [sample.lq, sample.sharp, sample.disparity, sample.defocus, sample.focus_mask, sample.bokeh]
+            rows.append(torch.cat([F.pad(p.clamp(max=1).expand(-1, 3, -1, -1), (4, 4, 4, 4), value=1) for p in planes], -1))
+        if output is not None:
+            name = f"{step:04}"
+            photos = {"input": sample.lq, "gt": sample.bokeh, "sharp": sample.sharp}
+            maps = {"disparity": sample.disparity, "mask": sample.focus_mask}
+            for folder in (*photos, *maps):
+                (output / folder).mkdir(parents=True, exist_ok=True)
+            for folder, planes in photos.items():
+                files.write_photo(output / folder / f"{name}.png", planes)
+            for folder, planes in maps.items():
+                files.write_map(output / folder / f"{name}.png", planes)
+            settings[name] = {"k": float(sample.k), "focus": float(sample.focus)}
+    if preview is not None:
+        files.write_photo(preview, torch.cat(rows, -2))
+        click.echo(f"{preview}: {count} samples")
+    if output is not None:
+        (output / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
+        click.echo(f"{output}: {count} samples")

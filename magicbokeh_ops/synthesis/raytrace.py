@@ -11,28 +11,29 @@ from ..aperture import Aperture
 
 @dataclass(frozen=True)
 class Layer:
-    """One surface of a scene.
+    """One surface of a scene, or of a batch of scenes.
 
-    color: (3, H, W) linear light, may exceed 1.
-    alpha: (1, H, W) in [0, 1].
+    color: (3, H, W) or (B, 3, H, W) linear light, may exceed 1.
+    alpha: (1, H, W) or (B, 1, H, W) in [0, 1].
     plane: disparity at pixel (0, 0) and its slope per pixel along x and y; disparity is in [0, 1], 1 = nearest.
+        For a batch each is a (B, 1, 1) tensor.
     """
 
     color: Tensor
     alpha: Tensor
-    plane: tuple[float, float, float]
+    plane: tuple[float, float, float] | tuple[Tensor, Tensor, Tensor]
 
     def disparity(self) -> Tensor:
-        """Disparity of the surface at every pixel, (1, H, W)."""
+        """Disparity of the surface at every pixel, (1, H, W) or (B, 1, H, W)."""
         height, width = self.alpha.shape[-2:]
         at_origin, slope_x, slope_y = self.plane
-        y = torch.arange(height, dtype=torch.float32)[:, None]
-        x = torch.arange(width, dtype=torch.float32)[None]
-        return (at_origin + slope_x * x + slope_y * y)[None]
+        y = torch.arange(height, dtype=torch.float32, device=self.alpha.device)[:, None]
+        x = torch.arange(width, dtype=torch.float32, device=self.alpha.device)[None]
+        return (at_origin + slope_x * x + slope_y * y).unsqueeze(-3)
 
 
 def flatten(layers: list[Layer]) -> tuple[Tensor, Tensor]:
-    """What a pinhole camera sees: linear light (3, H, W) and disparity (1, H, W).
+    """What a pinhole camera sees: linear light (3, H, W) and disparity (1, H, W), or batches of them.
 
     layers are ordered near to far. Disparity is that of the nearest layer with alpha above one half; mixing it
     through soft alpha would invent depths between the layers.

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from magicbokeh_ops import depth
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.defocus import normalize
+from magicbokeh_ops.refine import refine_edges
 
 GOLDEN = Path(__file__).parent / "golden" / "depth"
 FILE = GOLDEN / "DAdepth_tiny.pth"
@@ -161,6 +162,9 @@ def test_command(tmp_path):
     check(torch.from_numpy(found), f"{name}/normalised")
     run(*command, "-o", tmp_path / "d.png")
     assert np.abs(np.array(Image.open(tmp_path / "d.png"), dtype=np.float32) / 65535 - found).max() < 1e-4
+    run(*command, "--refine", 3, "-o", tmp_path / "refined.npy")
+    refined = refine_edges(photo(name), torch.from_numpy(found)[None, None], 3)
+    assert np.array_equal(np.load(tmp_path / "refined.npy"), refined[0, 0].numpy()) and not np.array_equal(refined[0, 0], found)
     assert "can't hold a map" in run(*command, "-o", tmp_path / "d.jpg", code=1)
 
 
