@@ -21,6 +21,8 @@ class Config:
     """Sizes of a network. Defaults are those of Stable Diffusion 2.1; levels are ordered from fine to coarse.
 
     heads: per level; 0 = no attention at that level. rank: of the bokeh LoRA; 0 = none.
+    prediction: "epsilon", the noise that is taken out of the latent as at t = 999, or "residual", which is subtracted as it is.
+    latent_scale: between the VAE's latents and those that the network sees.
     """
 
     in_channels: int = 4
@@ -31,6 +33,8 @@ class Config:
     groups: int = 32
     rank: int = 0
     hint_channels: tuple[int, ...] = (16, 32, 96, 256)
+    prediction: str = "epsilon"
+    latent_scale: float = 0.18215
 
     @property
     def time_channels(self) -> int:
@@ -233,6 +237,7 @@ def skip_channels(config: Config) -> list[int]:
 class UNet(nn.Module):
     def __init__(self, config: Config = Config(), operations=nn, attention: Attend = attend):
         super().__init__()
+        self.config = config
         self.conv_in = operations.Conv2d(config.in_channels, config.channels[0], 3, padding=1)
         self.time_embedding = TimeEmbedding(config, operations)
         self.down_blocks = _down_blocks(config, operations, attention)

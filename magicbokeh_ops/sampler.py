@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from .color import match_low_frequencies, match_mean_and_spread
 from .defocus import check_image, check_map, resize
-from .network import TIMESTEP
+from .network import TIMESTEP, UNet
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
-VAE_SCALE = 0.18215
 CELL = 8  # pixels per latent
 TRAINED = 512  # pixels per side of the pictures that the networks were trained on
 RELEASED_STRIDE = 256
@@ -58,7 +57,7 @@ def clean_latent(latent: Tensor, epsilon: Tensor) -> Tensor:
 
 
 def predict(
-    unet: nn.Module,
+    unet: UNet,
     controlnet: nn.Module,
     latent: Tensor,
     defocus: Tensor,
@@ -66,15 +65,18 @@ def predict(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Clean latent (B, 4, h, w) of a scaled latent, computed on `device` in `dtype` and brought back.
+    """Clean latent (B, C, h, w) of a latent, both unscaled, computed on `device` in `dtype` and brought back.
 
     defocus, regions (focus mask): (B, 1, H, W) at image size; regions None = one region.
     """
+    config = unet.config
+    latent = latent * config.latent_scale
     x = latent.to(device, dtype)
     if regions is not None:
         regions = regions.to(device, dtype)
-    epsilon = unet(x, controlnet(x, defocus.to(device, dtype)), regions)
-    return clean_latent(latent, epsilon.to(latent.device))
+    found = unet(x, controlnet(x, defocus.to(device, dtype)), regions).to(latent.device)
+    clean = clean_latent(latent, found) if config.prediction == "epsilon" else latent.float() - found.float()
+    return clean / config.latent_scale
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def sample_fast(
     positions, tile_size = even_tiles(size, budget.tile, OVERLAP)
     coded, coded_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
     step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
-    latent = encode_whole(codec, image, noise, budget, step) * VAE_SCALE
+    latent = encode_whole(codec, image, noise, budget, step)
 
     def predicted() -> Iterator[Tensor]:
         for i in range(0, len(positions), budget.batch):
@@ -183,7 +185,7 @@ def sample_fast(
             masks = None if regions is None else torch.cat([_crop(regions, position, tile_size) for position in some])
             yield from predict(x, hints, masks).split(1)
 
-    latent = blend(predicted(), positions, size, OVERLAP, smooth_ramp) / VAE_SCALE
+    latent = blend(predicted(), positions, size, OVERLAP, smooth_ramp)
 
     def decoded() -> Iterator[Tensor]:
         for position in coded:
@@ -221,7 +223,7 @@ def sample_as_released(
     for i, position in enumerate(positions):
         step()
         pixels = 2 * _crop(image, position, tile, 1) - 1
-        latents.append(codec.encode(pixels, None if noise is None else noise[i : i + 1]) * VAE_SCALE)
+        latents.append(codec.encode(pixels, None if noise is None else noise[i : i + 1]))
     for i, position in enumerate(positions):
         step()
         masks = None if regions is None else _crop(regions, position, tile, 1)
@@ -230,7 +232,7 @@ def sample_as_released(
     def decoded() -> Iterator[Tensor]:
         for latent in latents:
             step()
-            yield codec.decode(latent / VAE_SCALE).clamp(-1, 1)
+            yield codec.decode(latent).clamp(-1, 1)
 
     picture = (blend(decoded(), positions, size, RELEASED_STRIDE) + 1) / 2
     step()

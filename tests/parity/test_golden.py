@@ -17,6 +17,7 @@ from magicbokeh_ops.color import match_mean_and_spread
 from magicbokeh_ops.network import ControlNet, UNet
 
 GOLDEN = Path(__file__).parent / "golden"
+VAE_SCALE = 0.18215
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 
 
@@ -93,7 +94,7 @@ def test_uniform_masks(networks, codec, name, defocus, mask):
     x0 = sampler.clean_latent(latent, epsilon)
     recorded = load_file(GOLDEN / f"tile_{name}.safetensors")
     check(x0, recorded["x0_prev_sample"], name)
-    decoded = codec.decode(x0 / sampler.VAE_SCALE)[..., ::16, ::16]
+    decoded = codec.decode(x0 / VAE_SCALE)[..., ::16, ::16]
     check(decoded, recorded["decoded_raw@s16"], "decoded")
     check(decoded.clamp(-1, 1), recorded["tile_out@s16"], "tile")
 
@@ -144,8 +145,8 @@ def test_encoder_and_decoder(codec):
     mean = codec.encode(pixels)
     check(mean, recorded["posterior_mean"], "mean")
     check(codec.encode(pixels, torch.ones_like(noise)) - mean, recorded["posterior_std"], "deviation")
-    check(codec.encode(pixels, noise) * sampler.VAE_SCALE, recorded["lq_latent"], "latent")
-    decoded = codec.decode(recorded["x0_prev_sample"] / sampler.VAE_SCALE)
+    check(codec.encode(pixels, noise) * VAE_SCALE, recorded["lq_latent"], "latent")
+    decoded = codec.decode(recorded["x0_prev_sample"] / VAE_SCALE)
     check(decoded[..., ::8, ::8], recorded["decoded_raw@s8"], "decoded")
     check(decoded.clamp(-1, 1)[..., ::8, ::8], recorded["tile_out@s8"], "tile")
     check(decoded.clamp(-1, 1)[..., 224:288, 224:288], recorded["tile_out_crop_224_288"], "part of the tile")

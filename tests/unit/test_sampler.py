@@ -46,7 +46,7 @@ def network():
         parameter.requires_grad_(False)
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=1 / parameter[0].numel() ** 0.5)
-    unet.conv_out.weight *= 0.0225 * GAIN * sampler.VAE_SCALE
+    unet.conv_out.weight *= 0.0225 * GAIN * Config().latent_scale
     unet.conv_out.bias *= 0
     return partial(sampler.predict, unet, controlnet)
 

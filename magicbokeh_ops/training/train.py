@@ -1,0 +1,183 @@
+"""Training from degraded photos to restored and blurred ones, stage by stage (paper Sec. 3.5)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+from tqdm import tqdm
+
+from ..synthesis.dataset import Sample
+from . import run, trainee
+from .losses import PictureLoss
+from .settings import Settings, Stage
+from .trainee import Trainee
+
+# What each kind of step learns, by kind of stage: (bokeh steps, restoration steps). An empty one is never taken.
+LEARNS = {
+    "base": (trainee.BASE, trainee.BASE),
+    "restoration": ((), trainee.RESTORATION),
+    "alternate": (trainee.BOKEH_PHASE, trainee.RESTORATION_PHASE),
+    "joint": (trainee.BOKEH_PHASE + trainee.RESTORATION_PHASE,) * 2,
+}
+
+
+def picture_of(model: Trainee, sample: Sample, bokeh: bool) -> Tensor:
+    """What the model makes of a batch: with its defocus map and masks on, or with neither."""
+    if bokeh:
+        return model(sample.lq, sample.defocus, sample.focus_mask)
+    return model(sample.lq, torch.zeros_like(sample.defocus), None)
+
+
+def is_bokeh_step(step: int, stage: Stage) -> bool:
+    """Whose turn it is."""
+    if not LEARNS[stage.kind][0]:
+        return False
+    return step % sum(stage.turns) < stage.turns[0]
+
+
+class StageState:
+    """Optimizers and averaged weights of one stage."""
+
+    def __init__(self, model: Trainee, stage: Stage, ema: float):
+        self.model, self.stage = model, stage
+        self.parts = LEARNS[stage.kind]
+        self.optimizers = {}
+        for bokeh, parts, rate in ((True, self.parts[0], stage.rate), (False, self.parts[1], self.restoration_rate)):
+            if parts and not (bokeh is False and self.parts[0] == self.parts[1]):
+                self.optimizers[bokeh] = torch.optim.AdamW(model.learn(parts), rate)
+        self.learning = model.learn(tuple(dict.fromkeys(sum(self.parts, ()))))
+        self.ema = EMAModel(self.learning, decay=ema, use_ema_warmup=True, power=0.75)
+
+    @property
+    def restoration_rate(self) -> float:
+        return self.stage.restoration_rate if self.stage.kind == "alternate" else self.stage.rate
+
+    def turn(self, bokeh: bool, step: int) -> tuple[torch.optim.Optimizer, list[Tensor]]:
+        """The optimizer and the parameters of this kind of step, which alone learn now."""
+        parameters = self.model.learn(self.parts[0] if bokeh else self.parts[1])
+        optimizer = self.optimizers.get(bokeh, self.optimizers.get(True))
+        rate = self.stage.rate if bokeh else self.restoration_rate
+        for group in optimizer.param_groups:
+            group["lr"] = run.rate_at(step, self.stage, rate)
+        return optimizer, parameters
+
+    def state_dict(self) -> dict:
+        return {"optimizers": {key: value.state_dict() for key, value in self.optimizers.items()}, "ema": self.ema.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        for key, value in state["optimizers"].items():
+            self.optimizers[key].load_state_dict(value)
+        self.ema.load_state_dict(state["ema"])
+
+
+def train(settings: Settings, folder: Path, build) -> Trainee:
+    """All stages of a run, from where its folder says it was stopped. build(settings): the networks to start from.
+
+    The folder gets state.pt (to go on from), log.jsonl and sheets. At the end of a stage its averaged weights become the weights.
+    Returns the trained networks.
+    """
+    accelerator = Accelerator(mixed_precision=settings.precision)
+    device = accelerator.device
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build(settings).to(device)
+    loss_of = PictureLoss(settings.lpips).to(device)
+    file = folder / "state.pt"
+    saved = torch.load(file, map_location=device, weights_only=True) if file.exists() else None
+    first = saved["stage"] if saved else 0
+    with accelerator.main_process_first():
+        source, held_out = (run.find_source(settings, folder, apart) for apart in (False, True))
+    looked_at = run.to_device(run.make_batches(settings, held_out, settings.stages[0].size, 16, settings.seed).make(0), device)
+    log = run.Log(folder / "log.jsonl", saved["lines"] if saved else 0) if accelerator.is_main_process else None
+
+    for number, stage in enumerate(settings.stages):
+        if stage.kind != "base" and not model.parts()["sr_lora"]:
+            model.add_sr_lora(settings.sr_rank)
+        if number < first:
+            continue
+        state = StageState(model, stage, settings.ema)
+        kept = learned_names(model, settings.stages[: number + 1])
+        start = 0
+        if saved is not None and number == first:
+            model.load_state_dict(saved["model"], strict=False)
+            if saved["step"]:
+                state.load_state_dict(saved["state"])
+            start = saved["step"]
+            saved = None
+        # Other scenes in every stage; each device takes its own of every round.
+        seed = settings.seed * 100 + number
+        world, rank = accelerator.num_processes, accelerator.process_index
+        batches = run.make_batches(settings, source, stage.size, stage.batch, seed)
+        steps = range(start * world + rank, stage.steps * world, world)
+        timer = run.Timer(settings.save_seconds)
+
+        def save(stage_number: int, step: int, state: StageState = state) -> None:
+            if accelerator.is_main_process:
+                learned = {name: value for name, value in model.state_dict().items() if name in kept}
+                content = {"stage": stage_number, "step": step, "lines": log.lines, "model": learned}
+                run.save_whole({**content, "state": state.state_dict()}, file)
+
+        bar = tqdm(total=stage.steps, initial=start, desc=f"{number + 1} {stage.kind}", disable=not accelerator.is_main_process)
+        for step, sample in enumerate(run.load_batches(batches, steps, settings.data.workers), start):
+            sample = run.to_device(sample, device)
+            bokeh = is_bokeh_step(step, stage)
+            optimizer, parameters = state.turn(bokeh, step)
+            with accelerator.autocast():
+                loss = loss_of(picture_of(model, sample, bokeh), sample.bokeh if bokeh else sample.sharp)
+            loss.backward()
+            if world > 1:
+                for parameter in parameters:
+                    parameter.grad = accelerator.reduce(parameter.grad, "mean")
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            state.ema.step(state.learning)
+            bar.update()
+            if log is None:
+                continue
+            if step % 20 < 2:  # both kinds of steps where they take turns
+                log.write(stage=number, step=step, kind="bokeh" if bokeh else "restoration", loss=loss.item())
+            if (step + 1) % settings.sheet_steps == 0 or step + 1 == stage.steps:
+                log.write(stage=number, step=step, **look(model, state, looked_at, folder / f"{number}-{step + 1:06}.png"))
+            if timer.due():
+                save(number, step + 1)
+        bar.close()
+        state.ema.copy_to(state.learning)
+        save(number + 1, 0)
+    if saved is not None:
+        model.load_state_dict(saved["model"], strict=False)
+    return model.requires_grad_(False).eval()
+
+
+def learned_names(model: Trainee, stages: Sequence[Stage]) -> set[str]:
+    """Names of all that these stages learn; the rest is as it was in the file of the base."""
+    parts = {part for stage in stages for some in LEARNS[stage.kind] for part in some}
+    return {name for part, names in model.parts().items() if part in parts for name in names}
+
+
+@torch.no_grad()
+def look(model: Trainee, state: StageState, sample: Sample, path: Path) -> dict[str, float]:
+    """PSNR on held-out scenes with the averaged weights, beside that of the photos as they came; writes a sheet."""
+    state.ema.store(state.learning)
+    state.ema.copy_to(state.learning)
+    bokeh, sharp = (
+        torch.cat([picture_of(model, part, kind) for part in _singles(sample)]).float() for kind in (True, False)
+    )
+    state.ema.restore(state.learning)
+    run.write_sheet(path, sample, bokeh, sharp)
+    inside = sample.focus_mask
+    return {
+        "bokeh": run.psnr(bokeh, sample.bokeh),
+        "photo to bokeh": run.psnr(sample.lq, sample.bokeh),
+        "in focus": run.psnr(bokeh, sample.bokeh, inside),
+        "photo in focus": run.psnr(sample.lq, sample.bokeh, inside),
+        "restored": run.psnr(sharp, sample.sharp),
+        "photo to sharp": run.psnr(sample.lq, sample.sharp),
+    }
+
+
+def _singles(sample: Sample):
+    for i in range(len(sample.lq)):
+        yield Sample(**{key: value[i : i + 1] for key, value in vars(sample).items()})
