@@ -62,7 +62,7 @@ def disparity_from(source: dict, slot=0, convention="disparity (near = white)", 
 
 
 def test_disparity_of_any_source_is_refined(host):
-    """A soft edge 4 pixels beside the photo's own goes there; without refine the map only gets the photo's size."""
+    """A soft edge 3 pixels beside the photo's own goes there; without refine the map only gets the photo's size."""
     asked = disparity_from(node("TestMask", kind="soft edge"), normalize="none", refine=6, image=["image", 0])
     asked["image"] = node("TestImage", kind="half white")
     refined = host.found(asked)

@@ -53,7 +53,7 @@ MASKS = {
     "half": lambda: ramp().half(),
     "empty 64": lambda: torch.zeros(1, 64, 64),
     "left half": lambda: (ramp() < 0.5).float(),
-    "soft edge": lambda: ((0.72 - ramp()) / 0.2).clamp(0, 1)[:, ::2, ::2],
+    "soft edge": lambda: ((0.645 - ramp()) / 0.2).clamp(0, 1)[:, ::2, ::2],
     "with NaN": lambda: ramp().index_fill(1, torch.tensor([3]), float("nan")),
     "metres": lambda: 1 + 9 * ramp(),
     "nothing": lambda: torch.zeros(1, 64, 64),
