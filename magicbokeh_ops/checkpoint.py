@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .network import Config, ControlNet, UNet
+from .patch_codec import PatchCodec
 
 Tensors = dict[str, Tensor]
 
@@ -494,8 +495,16 @@ def _check_part(found: Tensors, needed: Tensors, what: str) -> None:
             raise ValueError(f"{what} has {key} of {tuple(found[key].shape)}, expected {tuple(value.shape)}.")
 
 
+def is_patch_codec(vae: Tensors) -> bool:
+    """Whether these are a `PatchCodec`'s tensors and no VAE's."""
+    return any(key.startswith("smooth.") for key in vae)
+
+
 def check_vae(vae: Tensors, name: str) -> None:
     """Raise ValueError naming the first tensors that a VAE misses. name: of the file."""
+    if is_patch_codec(vae):
+        _check_part(vae, PatchCodec().state_dict(), f"{name}: the codec")
+        return
     missing = _vae_names(vae) - vae.keys()
     if missing:
         raise ValueError(f"{name}: the VAE misses {_some(missing)}.")

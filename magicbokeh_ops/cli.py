@@ -175,13 +175,13 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
 
 def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torch.dtype) -> Callable:
     """`sampler.render` with these weights in place."""
-    from .codec import DiffusersCodec
+    from .codec import make_codec
 
     networks = UNet(weights.config), ControlNet(weights.config)
     for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
         network.load_state_dict(tensors)
         network.eval().to(device, dtype)
-    codec = DiffusersCodec(weights.vae, device, dtype)
+    codec = make_codec(weights.vae, device, dtype)
     return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype))
 
 
@@ -556,3 +556,22 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
     if output is not None:
         (output / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
         click.echo(f"{output}: {count} samples")
+
+
+@main.command("train")
+@click.argument("config", type=EXISTING)
+@click.option("--output", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
+def train_command(config, output):
+    """Train as CONFIG (YAML) says; see docs/training.md. A run that was stopped goes on when it is started again."""
+    from .training.settings import read_settings
+    from .training.train import train
+    from .training.trainee import build
+
+    settings = read_settings(config)
+    model = train(settings, output, build)
+    weights = model.weights({"trained": config.name})
+    for part in (weights.unet, weights.controlnet, weights.vae):
+        for key, value in part.items():
+            part[key] = value.to(DTYPES[settings.saved])
+    checkpoint.save(weights, output / "model.safetensors")
+    click.echo(f"{output / 'model.safetensors'}")

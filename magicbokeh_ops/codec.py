@@ -5,9 +5,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
-from .checkpoint import vae_sizes
+from .checkpoint import is_patch_codec, vae_sizes
+from .patch_codec import PatchCodec
 
 KEYS_PER_SIDE = 64  # tokens of the 512-pixel pictures that the VAE was trained on
 
@@ -28,10 +29,22 @@ class ThinnedAttention:
         return hidden_states + out.transpose(1, 2).view_as(hidden_states)
 
 
-class DiffusersCodec:
+def make_codec(
+    tensors: dict[str, Tensor], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> "DiffusersCodec | PatchCodec":
+    """The codec that a merged file's VAE tensors are of."""
+    if is_patch_codec(tensors):
+        codec = PatchCodec()  # hardly any work, so it stays where the pictures are
+        codec.load_state_dict({key: value.float() for key, value in tensors.items()})
+        return codec.eval()
+    return DiffusersCodec(tensors, device, dtype)
+
+
+class DiffusersCodec(nn.Module):
     """A `sampler.Codec` of a state dict under diffusers' names."""
 
     def __init__(self, tensors: dict[str, Tensor], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+        super().__init__()
         channels, layers, latent_channels = vae_sizes(tensors)
         with torch.device("meta"):
             vae: Any = AutoencoderKL(
@@ -43,12 +56,16 @@ class DiffusersCodec:
             )
         vae.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
         vae.set_attn_processor(ThinnedAttention())
-        self.vae, self.device, self.dtype = vae.eval(), device, dtype
+        self.vae = vae.eval()
+
+    def _to_vae(self, x: Tensor) -> Tensor:
+        weight = self.vae.quant_conv.weight
+        return x.to(weight.device, weight.dtype)
 
     def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        posterior = self.vae.encode(image.to(self.device, self.dtype)).latent_dist
+        posterior = self.vae.encode(self._to_vae(image)).latent_dist
         mean = posterior.mean.to(image.device, torch.float32)
         return mean if noise is None else mean + posterior.std.to(mean) * noise.to(mean)
 
     def decode(self, latent: Tensor) -> Tensor:
-        return self.vae.decode(latent.to(self.device, self.dtype)).sample.to(latent.device, torch.float32)
+        return self.vae.decode(self._to_vae(latent)).sample.to(latent.device, torch.float32)

@@ -1,6 +1,5 @@
 """A lossless stand-in for the VAE, for networks too small to come with one."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -66,19 +66,24 @@ UNTOUCHED = {"full": 0.0, "mild": 0.01}  # probability that a photo stays as it 
 class Degradation:
     """Makes low-quality photos of good ones.
 
-    scale: how many times smaller the low-quality photo is before it is brought back to full size; 4 in the paper.
+    scale: how many times smaller the low-quality photo is before it is brought back to full size; 4 in the paper. Or the
+    lowest and highest, between which each batch has its own.
     strength: "full", or "mild" for half the noise and blur.
     Raises ValueError for values that don't exist.
     """
 
-    scale: float = 4.0
+    scale: float | tuple[float, float] = 4.0
     strength: str = "full"
 
     def __post_init__(self):
-        if not 1 <= self.scale <= 8:
+        if not 1 <= self._range[0] <= self._range[1] <= 8:
             raise ValueError(f"scale is {self.scale}; the low-quality photo is 1 to 8 times smaller.")
         if self.strength not in STRENGTHS:
             raise ValueError(f"strength is {self.strength!r}; choose one of: {', '.join(STRENGTHS)}.")
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
 
     def __call__(self, photos: Tensor, generator: torch.Generator) -> Tensor:
         """Low-quality versions of `photos`, (B, 3, H, W) sRGB in [0, 1], of the same size.
@@ -87,10 +92,12 @@ class Degradation:
         """
         first, second = STRENGTHS[self.strength]
         size = photos.shape[-2:]
-        small = [round(n / self.scale) for n in size]
-        least = math.ceil((REACH + 1) * max(self.scale, 1 / first.factor[0]))
+        lowest, highest = self._range
+        least = math.ceil((REACH + 1) * max(highest, 1 / first.factor[0]))
         if min(size) < least:
-            raise ValueError(f"photos are {size[0]} x {size[1]}; at scale {self.scale:g} they need {least} pixels and more.")
+            raise ValueError(f"photos are {size[0]} x {size[1]}; at scale {highest:g} they need {least} pixels and more.")
+        scale = lowest * (highest / lowest) ** uniform(generator)
+        small = [round(n / scale) for n in size]
         noise = torch.Generator(photos.device).manual_seed(integer(generator, 2**31))
         x = _resize(
             _blur(photos, _random_kernels(len(photos), first, generator)), _random_size(size, first, generator), generator

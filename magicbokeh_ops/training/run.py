@@ -25,7 +25,9 @@ def find_source(settings: Settings, folder: Path, held_out: bool, progress=None)
     data = settings.data
     if data.images is not None and data.cutouts is not None:
         return Folders(data.images, data.cutouts)
-    name, seed, count = ("held-out", settings.seed + HELD_OUT, 48) if held_out else ("pool", settings.seed, data.pool)
+    name, seed, count = "pool", settings.seed, data.pool
+    if held_out:
+        name, seed, count = "held-out", settings.seed + HELD_OUT, -(-data.pool // 8)
     file = folder / f"{name}.pt"
     if not file.exists():
         save_whole(vars(Procedural.build(seed, count, progress=progress)), file)

@@ -13,14 +13,14 @@ STAGES = ("base", "restoration", "alternate", "joint")
 class Data:
     """Scenes as in `synthesis`; without folders they are drawn.
 
-    pool: drawn pictures. k_limit: largest K. scale, strength: of the degradation. workers: processes that make batches.
+    pool: drawn pictures. k_limit: largest K. scale (or its range), strength: of the degradation. workers: processes that make batches.
     """
 
     images: Path | None = None
     cutouts: Path | None = None
     pool: int = 320
     k_limit: float = 32.0
-    scale: float = 4.0
+    scale: float | tuple[float, float] = 4.0
     strength: str = "full"
     workers: int = 1
 
@@ -51,8 +51,8 @@ class Settings:
 
     base: Stable Diffusion 2.1-base, a folder or file; None for the nano networks. network: sizes of these, as in `network.Config`.
     sr_rank, bokeh_rank: of the LoRAs. lpips: weight of LPIPS in the loss, for which the package lpips is needed.
-    precision: "no" or "bf16". save_seconds: between saved states.
-    sheet_steps: between sample sheets.
+    precision: "no" or "bf16", of the computation. ema: decay of the averaged weights. save_seconds: between saved states.
+    sheet_steps: between sample sheets. saved: "fp32" or "fp16", of the merged file.
     """
 
     stages: tuple[Stage, ...]
@@ -67,6 +67,7 @@ class Settings:
     seed: int = 0
     save_seconds: float = 60.0
     sheet_steps: int = 500
+    saved: str = "fp32"
 
 
 def read_settings(path: Path) -> Settings:
@@ -90,7 +91,7 @@ def _fill(kind, entries: dict[str, Any], name: str):
     for key, entry in known.items():
         if key not in entries and entry.default is MISSING and entry.default_factory is MISSING:
             raise ValueError(f"{name}: {key} is missing in {kind.__name__.lower()}.")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()}
     for key in ("images", "cutouts", "base"):
         if values.get(key) is not None:
             values[key] = Path(values[key])

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..synthesis.dataset import Sample
@@ -44,7 +44,7 @@ class StageState:
     def __init__(self, model: Trainee, stage: Stage, ema: float):
         self.model, self.stage = model, stage
         self.parts = LEARNS[stage.kind]
-        self.optimizers = {}
+        self.optimizers: dict[bool, torch.optim.Optimizer] = {}
         for bokeh, parts, rate in ((True, self.parts[0], stage.rate), (False, self.parts[1], self.restoration_rate)):
             if parts and not (bokeh is False and self.parts[0] == self.parts[1]):
                 self.optimizers[bokeh] = torch.optim.AdamW(model.learn(parts), rate)
@@ -55,10 +55,10 @@ class StageState:
     def restoration_rate(self) -> float:
         return self.stage.restoration_rate if self.stage.kind == "alternate" else self.stage.rate
 
-    def turn(self, bokeh: bool, step: int) -> tuple[torch.optim.Optimizer, list[Tensor]]:
+    def turn(self, bokeh: bool, step: int) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
         """The optimizer and the parameters of this kind of step, which alone learn now."""
         parameters = self.model.learn(self.parts[0] if bokeh else self.parts[1])
-        optimizer = self.optimizers.get(bokeh, self.optimizers.get(True))
+        optimizer = self.optimizers[bokeh if bokeh in self.optimizers else True]
         rate = self.stage.rate if bokeh else self.restoration_rate
         for group in optimizer.param_groups:
             group["lr"] = run.rate_at(step, self.stage, rate)
@@ -113,12 +113,6 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
         steps = range(start * world + rank, stage.steps * world, world)
         timer = run.Timer(settings.save_seconds)
 
-        def save(stage_number: int, step: int, state: StageState = state) -> None:
-            if accelerator.is_main_process:
-                learned = {name: value for name, value in model.state_dict().items() if name in kept}
-                content = {"stage": stage_number, "step": step, "lines": log.lines, "model": learned}
-                run.save_whole({**content, "state": state.state_dict()}, file)
-
         bar = tqdm(total=stage.steps, initial=start, desc=f"{number + 1} {stage.kind}", disable=not accelerator.is_main_process)
         for step, sample in enumerate(run.load_batches(batches, steps, settings.data.workers), start):
             sample = run.to_device(sample, device)
@@ -142,13 +136,21 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
             if (step + 1) % settings.sheet_steps == 0 or step + 1 == stage.steps:
                 log.write(stage=number, step=step, **look(model, state, looked_at, folder / f"{number}-{step + 1:06}.png"))
             if timer.due():
-                save(number, step + 1)
+                save(file, number, step + 1, log, model, kept, state)
         bar.close()
         state.ema.copy_to(state.learning)
-        save(number + 1, 0)
+        if log is not None:
+            save(file, number + 1, 0, log, model, kept, state)
     if saved is not None:
         model.load_state_dict(saved["model"], strict=False)
     return model.requires_grad_(False).eval()
+
+
+def save(file: Path, number: int, step: int, log: run.Log, model: Trainee, kept: set[str], state: StageState) -> None:
+    """What a stopped run needs to go on with step `step` of stage `number`."""
+    learned = {name: value for name, value in model.state_dict().items() if name in kept}
+    content = {"stage": number, "step": step, "lines": log.lines, "model": learned, "state": state.state_dict()}
+    run.save_whole(content, file)
 
 
 def learned_names(model: Trainee, stages: Sequence[Stage]) -> set[str]:
@@ -162,9 +164,7 @@ def look(model: Trainee, state: StageState, sample: Sample, path: Path) -> dict[
     """PSNR on held-out scenes with the averaged weights, beside that of the photos as they came; writes a sheet."""
     state.ema.store(state.learning)
     state.ema.copy_to(state.learning)
-    bokeh, sharp = (
-        torch.cat([picture_of(model, part, kind) for part in _singles(sample)]).float() for kind in (True, False)
-    )
+    bokeh, sharp = (torch.cat([picture_of(model, part, kind) for part in _singles(sample)]).float() for kind in (True, False))
     state.ema.restore(state.learning)
     run.write_sheet(path, sample, bokeh, sharp)
     inside = sample.focus_mask

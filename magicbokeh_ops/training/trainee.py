@@ -1,15 +1,21 @@
 """The networks while they learn: differentiable from photo to picture, SR LoRA by peft, and what learns in which phase."""
 
+import re
+from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..codec import DiffusersCodec
 from ..network import Config, ControlNet, UNet
 from ..patch_codec import PatchCodec
-from ..sampler import predict
+from ..sampler import CELL, predict
 from .settings import Settings
 
 ADAPTER = "sr"
@@ -24,25 +30,33 @@ RESTORATION_PHASE = ("sr_lora",)
 class Trainee(nn.Module):
     """U-Net, ControlNet and codec from degraded photo to picture, paper Sec. 3."""
 
-    def __init__(self, unet: UNet, controlnet: ControlNet, codec: nn.Module):
+    def __init__(self, unet: UNet, controlnet: ControlNet, codec: DiffusersCodec | PatchCodec):
         super().__init__()
-        self.unet, self.controlnet, self.codec = unet, controlnet, codec
+        self.unet, self.controlnet = unet, controlnet
+        self.codec = codec
 
     def forward(self, lq: Tensor, defocus: Tensor, regions: Tensor | None) -> Tensor:
         """Pictures (B, 3, S, S), near [0, 1], of photos in [0, 1]. defocus, regions: (B, 1, S, S); None = masks off."""
-        latent = self.codec.encode(2 * lq - 1)
-        device = latent.device
-        clean = predict(self.unet, self.controlnet, latent, defocus, regions, device)
+        noise = None
+        if isinstance(self.codec, DiffusersCodec):  # the released code samples the posterior
+            noise = torch.randn(
+                len(lq), self.unet.config.in_channels, *(side // CELL for side in lq.shape[-2:]), device=lq.device
+            )
+        latent = self.codec.encode(2 * lq - 1, noise)
+        clean = predict(self.unet, self.controlnet, latent, defocus, regions, latent.device)
         return (self.codec.decode(clean) + 1) / 2
 
     def add_sr_lora(self, rank: int) -> None:
-        """LoRA on every convolution and projection of the U-Net that the released adapter has it on; conv_in learns as a whole."""
-        targets = [
-            name
-            for name, module in self.unet.named_modules()
-            if isinstance(module, (nn.Conv2d, nn.Linear)) and ".processor." not in name and "time_emb" not in name
-        ]
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=checkpoint.LORA_ALPHA, target_modules=targets), self.unet, ADAPTER)
+        """LoRA on all layers that the released adapter has it on: of the U-Net, whose conv_in learns as a whole, and of the encoder."""
+        networks = {self.unet: r"(?!.*(\.processor\.|time_emb)).*"}
+        if isinstance(self.codec, DiffusersCodec):
+            networks[self.codec.vae] = r"(encoder\..*|quant_conv)"
+        for network, pattern in networks.items():
+            layers = [name for name, module in network.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+            targets = [name for name in layers if re.fullmatch(pattern, name)]
+            inject_adapter_in_model(
+                LoraConfig(r=rank, lora_alpha=checkpoint.LORA_ALPHA, target_modules=targets), network, ADAPTER
+            )
 
     def parts(self) -> dict[str, list[str]]:
         """Names of the parameters of each part that can learn by itself."""
@@ -75,10 +89,31 @@ class Trainee(nn.Module):
             parameters[name].requires_grad_(True)
         return [parameters[name] for name in chosen]
 
+    def weights(self, sources: dict[str, str]) -> checkpoint.Weights:
+        """What `checkpoint.save` writes, SR LoRA merged. sources: where the parts are from."""
+        unet, codec = _merged(self.unet), _merged(self.codec)
+        if "vae.quant_conv.weight" in codec:
+            codec = {key.removeprefix("vae."): value for key, value in codec.items()}
+        controlnet = {key: value.detach().cpu() for key, value in self.controlnet.state_dict().items()}
+        return checkpoint.Weights(unet, controlnet, codec, self.unet.config, sources)
+
+
+def _merged(network: nn.Module) -> dict[str, Tensor]:
+    network = deepcopy(network).cpu().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+    return {key.replace(".base_layer.", "."): value for key, value in network.state_dict().items() if ".lora_" not in key}
+
+
+def build(settings: Settings) -> Trainee:
+    """Networks to start a run from. Raises ValueError if the base is no Stable Diffusion 2.1-base."""
+    return build_nano(settings) if settings.base is None else build_full(settings, settings.base)
+
 
 def build_nano(settings: Settings) -> Trainee:
     """Fresh networks of the sizes in the settings, which start as the identity."""
-    sizes = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.network.items()}
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.network.items()}
     channels = 3 * 8 * 8
     config = replace(
         Config(prediction="residual", latent_scale=1.0, in_channels=channels, out_channels=channels, rank=settings.bokeh_rank),
@@ -86,10 +121,28 @@ def build_nano(settings: Settings) -> Trainee:
     )
     torch.manual_seed(settings.seed)
     unet, controlnet = UNet(config), ControlNet(config)
-    silent = [unet.conv_out, *controlnet.controlnet_down_blocks, controlnet.controlnet_cond_embedding.conv_out]
+    _silence(unet, controlnet)
+    nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
+    return Trainee(unet, controlnet, PatchCodec())
+
+
+def build_full(settings: Settings, base_path: Path) -> Trainee:
+    """Stable Diffusion 2.1-base, with a ControlNet that starts as a copy of the U-Net's way down and says nothing yet."""
+    base = checkpoint.read_base(base_path)
+    config = replace(checkpoint.find_unet_config(base.unet, base.heads), rank=settings.bokeh_rank)
+    unet, controlnet = UNet(config), ControlNet(config)
+    unet.load_state_dict({key: value.float() for key, value in base.unet.items()}, strict=False)
+    controlnet.load_state_dict(unet.state_dict(), strict=False)
+    _silence(unet, controlnet)
+    return Trainee(unet, controlnet, DiffusersCodec(base.vae))
+
+
+def _silence(unet: UNet, controlnet: ControlNet) -> None:
+    """Bokeh parts that add nothing yet."""
+    silent = [*controlnet.controlnet_down_blocks, controlnet.controlnet_cond_embedding.conv_out]
     silent += [module.to_out_lora[1] for name, module in unet.named_modules() if name.endswith(".processor")]
     for module in silent:
         nn.init.zeros_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    return Trainee(unet, controlnet, PatchCodec())

@@ -1,0 +1,236 @@
+"""Training at a size that takes seconds: what moves when, stopping and going on, and what is exported."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from magicbokeh_ops import checkpoint, sampler
+from magicbokeh_ops.codec import make_codec
+from magicbokeh_ops.network import ControlNet, UNet
+from magicbokeh_ops.training import train as training
+from magicbokeh_ops.training.settings import Settings, Stage, read_settings
+from magicbokeh_ops.training.trainee import build, build_nano
+
+BASE = ("unet", "bokeh_lora", "controlnet", "codec")
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
+NETWORK = {"channels": [16, 16], "heads": [1, 0], "layers": 1, "groups": 4, "hint_channels": [4, 4, 4, 4]}
+CONFIG = {
+    "network": NETWORK,
+    "sr_rank": 2,
+    "bokeh_rank": 2,
+    "data": {"pool": 2, "strength": "mild", "scale": 2, "workers": 0},
+    "sheet_steps": 1000,
+    "save_seconds": 0.0,
+}
+
+
+def settings_of(tmp_path, *stages, **changes) -> Settings:
+    file = tmp_path / "run.yaml"
+    defaults = {"steps": 4, "size": 64, "batch": 2, "rate": 1e-3, "warmup": 1}
+    file.write_text(yaml.safe_dump({**CONFIG, **changes, "stages": [{**defaults, **stage} for stage in stages]}))
+    return read_settings(file)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with the pools of drawn pictures, for all runs."""
+    folder = tmp_path_factory.mktemp("drawn")
+    settings = settings_of(folder, {"kind": "base"})
+    for held_out in (False, True):
+        training.run.find_source(settings, folder, held_out)
+    return folder
+
+
+def folder_with(drawn, tmp_path) -> Path:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("pool.pt", "held-out.pt"):
+        (folder / name).symlink_to(drawn / name)
+    return folder
+
+
+def moved(before: dict, after: dict) -> set[str]:
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "bokeh", "restoration"),
+    [
+        ("base", BASE, BASE),
+        ("restoration", None, ("sr_lora", "encoder_lora")),
+        ("alternate", ("controlnet", "bokeh_lora"), ("sr_lora",)),
+        ("joint", ("controlnet", "bokeh_lora", "sr_lora"), ("controlnet", "bokeh_lora", "sr_lora")),
+    ],
+)
+def test_each_phase_moves_its_own_parameters_and_masks_are_off_in_restoration(
+    drawn, tmp_path, monkeypatch, kind, bokeh, restoration
+):
+    stage = {"kind": kind, "restoration_rate": 1e-3, "turns": [2, 2]}
+    settings = settings_of(tmp_path, stage)
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    states, calls = [], []
+
+    def watched(settings):
+        model = build(settings)
+        # Zeros at both ends of a path would keep it still for the first steps.
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.05)
+        return model
+
+    make = training.picture_of
+
+    def picture_of(model, sample, wants_bokeh):
+        states.append((wants_bokeh, {k: v.clone() for k, v in model.named_parameters()}, model))
+        handle = model.unet.register_forward_pre_hook(lambda _m, inputs: calls.append((wants_bokeh, inputs[2])))
+        picture = make(model, sample, wants_bokeh)
+        handle.remove()
+        return picture
+
+    monkeypatch.setattr(training, "picture_of", picture_of)
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    model = training.train(settings, folder_with(drawn, tmp_path), watched)
+    # The averaged weights come last; only what happened between two steps counts.
+    for (wants_bokeh, before, _), (_, after, _) in zip(states, states[1:]):
+        seen[wants_bokeh] |= moved(before, after)
+    parts = model.parts()
+    for wants_bokeh, learn in ((True, bokeh), (False, restoration)):
+        allowed = {name for part in learn or () for name in parts[part]}
+        # What enters the way up does not pass the ControlNet's last residual, and a LoRA of rank 2 may lie flat.
+        assert seen[wants_bokeh] <= allowed
+        for part in learn or ():
+            assert not parts[part] or seen[wants_bokeh] & set(parts[part]), (kind, part)
+    assert {wants for wants, _ in calls} == ({True, False} if bokeh else {False})
+    for wants_bokeh, regions in calls:
+        assert (regions is not None) == wants_bokeh
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(drawn, tmp_path):
+    stages = {"kind": "base", "steps": 30}, {"kind": "alternate", "steps": 30, "turns": [3, 2]}
+    logs = []
+    for name, stop in (("whole", False), ("killed", True)):
+        place = tmp_path / name
+        place.mkdir()
+        settings_of(place, *stages)
+        folder = folder_with(drawn, place)
+        command = [
+            sys.executable,
+            "-c",
+            "from magicbokeh_ops.cli import main; main()",
+            "train",
+            str(place / "run.yaml"),
+            "-o",
+            str(folder),
+        ]
+        if stop:
+            for lines in (4, 8):  # within the first stage and within the second
+                process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                log = folder / "log.jsonl"
+                while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < lines):
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+        subprocess.run(command, check=True, capture_output=True)
+        logs.append([json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()])
+    assert len(logs[0]) == len(logs[1]) > 8
+    for whole, killed in zip(*logs):
+        assert whole.keys() == killed.keys()
+        for key, value in whole.items():
+            assert killed[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4)), (whole, killed)
+    files = [checkpoint.load(tmp_path / name / "run" / "model.safetensors") for name in ("whole", "killed")]
+    for key, value in files[0].unet.items():
+        assert torch.allclose(value, files[1].unet[key], atol=1e-5), key
+
+
+def test_exported_is_what_was_trained(drawn, tmp_path):
+    stages = {"kind": "base"}, {"kind": "restoration"}, {"kind": "alternate"}
+    model = training.train(settings_of(tmp_path, *stages), folder_with(drawn, tmp_path), build)
+    for name, parameter in model.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    file = tmp_path / "model.safetensors"
+    checkpoint.save(model.weights({"trained": "test"}), file)
+    weights = checkpoint.load(file)
+    unet, controlnet = UNet(weights.config), ControlNet(weights.config)
+    unet.load_state_dict(weights.unet)
+    controlnet.load_state_dict(weights.controlnet)
+    photo, defocus = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    mask = (defocus > 0.5).float()
+    codec = make_codec(weights.vae)
+    with torch.inference_mode():
+        clean = sampler.predict(unet, controlnet, codec.encode(2 * photo - 1), defocus, mask)
+        found, expected = (codec.decode(clean) + 1) / 2, model(photo, defocus, mask)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    # And through the whole sampler, which mirrors the photo up to what the networks know.
+    with torch.inference_mode():
+        picture, _ = sampler.render(codec, lambda *a: sampler.predict(unet, controlnet, *a), photo, defocus, color_fix="none")
+    assert picture.shape == photo.shape
+
+
+def test_nano_starts_as_the_identity():
+    model = build_nano(Settings(stages=(), network=NETWORK, bokeh_rank=2))
+    photo, defocus = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    assert torch.allclose(model(photo, defocus, None), photo, atol=1e-6)
+
+
+def test_full_networks_learn_where_the_released_ones_do():
+    settings = Settings(stages=(), base=GOLDEN / "sd", bokeh_rank=3, sr_rank=2)
+    model = build(settings)
+    model.add_sr_lora(settings.sr_rank)
+    adapter = checkpoint.read_adapter(GOLDEN / "lora.pkl")
+    for names, prefix, modules in (
+        (model.parts()["sr_lora"], "unet.", adapter.unet_modules),
+        (model.parts()["encoder_lora"], "codec.vae.", adapter.vae_modules),
+    ):
+        found = {name.removeprefix(prefix).partition(".lora_")[0] for name in names if ".lora_" in name}
+        assert found == set(modules)
+    assert {name for name in model.parts()["sr_lora"] if ".lora_" not in name} == {
+        "unet.conv_in.base_layer.weight",
+        "unet.conv_in.base_layer.bias",
+    }
+    names = {name.removeprefix("unet.") for name in model.parts()["bokeh_lora"]}
+    assert names == set(adapter.processor)
+    checkpoint.check(model.weights({}), "trained")
+
+
+def test_full_networks_take_a_step_of_every_kind(drawn, tmp_path):
+    # Their coarsest level is 64 pixels wide, and a norm wants more than one of those.
+    size = {"size": 128, "batch": 1}
+    stages = {"kind": "restoration", "steps": 1, **size}, {"kind": "alternate", "steps": 2, "rate": 5e-5, **size}
+    settings = settings_of(tmp_path, *stages, network={}, base=str(GOLDEN / "sd"))
+    folder = folder_with(drawn, tmp_path)
+    model = training.train(settings, folder, build)
+    saved = torch.load(folder / "state.pt", weights_only=True)["model"]
+    assert len(saved) < len(model.state_dict()) / 2  # what never learns is in the base's file
+    again = training.train(settings, folder, build)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"stages": []}, "has no stages"),
+        ({"stages": [{"kind": "magic", "steps": 1, "size": 64, "batch": 1, "rate": 1}]}, "has a stage 'magic'"),
+        ({"stages": [{"kind": "base", "steps": 1, "size": 64, "batch": 1}]}, "rate is missing in stage"),
+        ({"stages": [{"kind": "base", "steps": 1, "size": 64, "batch": 1, "rate": 1}], "colour": 1}, "unknown entry 'colour'"),
+    ],
+)
+def test_bad_settings_are_named(tmp_path, content, message):
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=message):
+        read_settings(file)
+
+
+def test_rate_rises_and_falls():
+    stage = Stage(kind="base", steps=110, size=64, batch=1, rate=1.0, warmup=10)
+    rates = [training.run.rate_at(step, stage, 2.0) for step in range(110)]
+    assert rates[0] == pytest.approx(0.2) and max(rates) == 2.0 and rates[10] == 2.0
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.001
