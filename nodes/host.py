@@ -19,8 +19,9 @@ from comfy_api.latest import io
 from torch import Tensor, nn
 
 from ..magicbokeh_ops import depth, sampler
-from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, vae_from_ldm, vae_sizes
+from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, is_patch_codec, vae_from_ldm, vae_sizes
 from ..magicbokeh_ops.network import Config, ControlNet, UNet
+from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
 
 MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is where other packs keep the same files
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
@@ -250,7 +251,9 @@ def load_model(weights: Weights) -> BokehModel:
 
 
 def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
-    """A ComfyUI VAE of a state dict under diffusers' names."""
+    """A ComfyUI VAE of a state dict under diffusers' names, or of a `PatchCodec`."""
+    if is_patch_codec(tensors):
+        return _load_patch_codec(tensors)
     channels, layers, latent_channels = vae_sizes(tensors)
     sizes = {
         "ch": channels[0],
@@ -267,11 +270,30 @@ def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
     return comfy.sd.VAE(sd=dict(tensors), config={"params": {"ddconfig": sizes, "embed_dim": latent_channels}})
 
 
+def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
+    codec = PatchCodec()
+    codec.load_state_dict({key: value.float() for key, value in tensors.items()})
+    # ComfyUI's own VAE that does nothing, with ours inside.
+    vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+    shell = vae.first_stage_model
+    shell.codec = codec.eval().requires_grad_(False)
+    shell.encode = lambda pixels, *_args, **_options: codec.encode(pixels)
+    shell.decode = lambda latent, *_args, **_options: codec.decode(latent)
+    vae.latent_channels = 3 * PATCH**2
+    vae.downscale_ratio = vae.upscale_ratio = PATCH
+    vae.memory_used_encode = lambda shape, dtype: shape[2] * shape[3] * 32
+    vae.memory_used_decode = lambda shape, dtype: shape[2] * shape[3] * PATCH**2 * 256
+    vae.patcher.model.to(vae.patcher.offload_device)
+    return vae
+
+
 def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
     """What Save MagicBokeh Checkpoint writes, with the values as they are loaded."""
     state = {key: value.cpu() for key, value in model.patcher.model.state_dict().items()}
     parts = {part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} for part in ("unet", "controlnet")}
-    vae_tensors = vae_from_ldm({key: value.cpu().float() for key, value in vae.get_sd().items()})
+    codec = getattr(vae.first_stage_model, "codec", None)
+    tensors = {key: value.cpu().float() for key, value in (codec.state_dict() if codec else vae.get_sd()).items()}
+    vae_tensors = tensors if codec else vae_from_ldm(tensors)
     check_vae(vae_tensors, "the connected VAE")
     return Weights(**parts, vae=vae_tensors, config=model.config, sources=model.sources)
 
@@ -279,9 +301,9 @@ def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
 class Codec:
     """ComfyUI's VAE as the sampler wants it."""
 
-    def __init__(self, vae: comfy.sd.VAE):
-        if vae.latent_channels != 4 or vae.downscale_ratio != sampler.CELL:
-            raise ValueError("vae is of another family than Stable Diffusion 1 and 2; connect the vae of Load MagicBokeh.")
+    def __init__(self, vae: comfy.sd.VAE, channels: int):
+        if vae.latent_channels != channels or vae.downscale_ratio != sampler.CELL:
+            raise ValueError("vae is of another family than the model; connect the vae of Load MagicBokeh.")
         self.vae = vae
 
     def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
@@ -314,7 +336,7 @@ def memory_needed(batch: int, height: int, width: int, dtype: torch.dtype) -> in
 
 def render(model: BokehModel, vae: comfy.sd.VAE, image: Tensor, defocus: Tensor, focus_mask: Tensor | None, **options):
     """`sampler.render` of one picture on ComfyUI's devices, with less at once if memory runs out."""
-    codec, networks = Codec(vae), model.patcher.model
+    codec, networks = Codec(vae, model.config.in_channels), model.patcher.model
     device = model.patcher.load_device
 
     def predict(latent: Tensor, hint: Tensor, regions: Tensor | None) -> Tensor:

@@ -16,9 +16,12 @@ import uuid
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from magicbokeh_ops import checkpoint, depth
+from magicbokeh_ops.training.settings import Settings
+from magicbokeh_ops.training.trainee import build_nano
 from tests.ldm_names import single_file_tensors
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
@@ -64,6 +67,7 @@ def put_models(folder: Path) -> None:
     weights = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
     checkpoint.save(weights, folder / "magicbokeh" / "merged.safetensors")
     (folder / "magicbokeh" / "broken.safetensors").write_bytes(b"not weights")
+    checkpoint.save(nano_like(), folder / "magicbokeh" / "nano-like.safetensors")
     tensors, config = depth.read_depth(DEPTH)
     depth.build(tensors, config, DEPTH.name).save_pretrained(folder / "depthanything" / "Depth-Anything-V2-Small-hf")
     save_file(
@@ -72,6 +76,15 @@ def put_models(folder: Path) -> None:
     for path in (folder / "magicbokeh" / "DAdepth", folder / "depthanything" / SMALL_DEPTH):
         path.with_suffix(".json").symlink_to(DEPTH.with_suffix(".json"))
     (folder / "magicbokeh" / "DAdepth.pth").symlink_to(DEPTH)
+
+
+def nano_like() -> checkpoint.Weights:
+    """Random weights of the kind that training from nothing makes."""
+    network = {"channels": [32, 32, 32], "heads": [1, 1, 0], "layers": 1, "groups": 8, "hint_channels": [4, 4, 4, 4]}
+    model = build_nano(Settings(stages=(), network=network, bokeh_rank=2))
+    for parameter in (model.unet.conv_out.weight, *(layer.weight for layer in model.controlnet.controlnet_down_blocks)):
+        torch.nn.init.normal_(parameter, std=0.05)
+    return model.weights({"trained": "not at all"})
 
 
 class Host:
