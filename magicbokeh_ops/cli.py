@@ -563,15 +563,29 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
 @click.option("--output", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
 def train_command(config, output):
     """Train as CONFIG (YAML) says; see docs/training.md. A run that was stopped goes on when it is started again."""
+    from accelerate import PartialState
+
     from .training.settings import read_settings
     from .training.train import train
     from .training.trainee import build
 
     settings = read_settings(config)
     model = train(settings, output, build)
+    if not PartialState().is_main_process:
+        return
     weights = model.weights({"trained": config.name})
     for part in (weights.unet, weights.controlnet, weights.vae):
         for key, value in part.items():
             part[key] = value.to(DTYPES[settings.saved])
     checkpoint.save(weights, output / "model.safetensors")
     click.echo(f"{output / 'model.safetensors'}")
+
+
+@main.command("train-depth")
+@click.argument("config", type=EXISTING)
+@click.option("--output", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
+def train_depth_command(config, output):
+    """Teach a depth model to bear bad photos, as CONFIG (YAML) says; see docs/training.md. Goes on when started again."""
+    from .training.distill import distill, read_depth_settings
+
+    click.echo(f"{distill(read_depth_settings(config), output)}")

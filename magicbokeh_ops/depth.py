@@ -153,6 +153,21 @@ def _find_config(tensors: Tensors, told: dict, name: str) -> DepthConfig:
 
 def build(tensors: Tensors, config: DepthConfig, name: str) -> Any:
     """transformers' Depth Anything with these weights, in evaluation mode. Raises ValueError if they don't fit. name: of the file."""
+    with torch.device("meta"):
+        model = build_untrained(config)
+    wanted = model.state_dict()
+    if not any(".attention.attention." in key for key in wanted):  # transformers 5 renamed these
+        for old, new in _NEW_ATTENTION.items():
+            tensors = {key.replace(old, new): value for key, value in tensors.items()}
+    missing = sorted(wanted.keys() - tensors.keys())
+    if missing:
+        raise ValueError(f"{name} misses {len(missing)} tensors: {', '.join(missing[:3])} ...")
+    model.load_state_dict({key: tensors[key].float() for key in wanted}, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def build_untrained(config: DepthConfig) -> Any:
+    """The same with random weights, its position embedding interpolated as in the released code."""
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
     kind: Any = Dinov2Config  # its stubs know less than it does
@@ -167,27 +182,18 @@ def build(tensors: Tensors, config: DepthConfig, name: str) -> Any:
         apply_layernorm=True,
         reshape_hidden_states=False,
     )
-    with torch.device("meta"):
-        model = DepthAnythingForDepthEstimation(
-            DepthAnythingConfig(
-                backbone_config=backbone,
-                patch_size=config.patch,
-                reassemble_hidden_size=config.width,
-                neck_hidden_sizes=list(config.neck),
-                fusion_hidden_size=config.fusion,
-                head_hidden_size=config.head_width,
-            )
+    model: Any = DepthAnythingForDepthEstimation(
+        DepthAnythingConfig(
+            backbone_config=backbone,
+            patch_size=config.patch,
+            reassemble_hidden_size=config.width,
+            neck_hidden_sizes=list(config.neck),
+            fusion_hidden_size=config.fusion,
+            head_hidden_size=config.head_width,
         )
-    wanted = model.state_dict()
-    if not any(".attention.attention." in key for key in wanted):  # transformers 5 renamed these
-        for old, new in _NEW_ATTENTION.items():
-            tensors = {key.replace(old, new): value for key, value in tensors.items()}
-    missing = sorted(wanted.keys() - tensors.keys())
-    if missing:
-        raise ValueError(f"{name} misses {len(missing)} tensors: {', '.join(missing[:3])} ...")
-    model.load_state_dict({key: tensors[key].float() for key in wanted}, assign=True)
+    )
     model.backbone.embeddings.interpolate_pos_encoding = _PositionEmbedding(model.backbone.embeddings, config.patch)
-    return model.eval().requires_grad_(False)
+    return model
 
 
 class _PositionEmbedding:
@@ -225,11 +231,15 @@ def network_size(height: int, width: int, input_size: int = INPUT_SIZE, patch: i
 
 
 def prepare(image: Tensor, input_size: int = INPUT_SIZE, patch: int = 14) -> Tensor:
-    """Photo (B, 3, H, W) in [0, 1] as the network wants it: cubic without smoothing, ImageNet's mean and spread."""
+    """Photo (B, 3, H, W) in [0, 1] as the network wants it: resized, cubic without smoothing, and standardised."""
     size = network_size(image.shape[-2], image.shape[-1], input_size, patch)
-    image = F.interpolate(image.double(), size=size, mode="bicubic")
+    return standardize(F.interpolate(image.double(), size=size, mode="bicubic")).float()
+
+
+def standardize(image: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) in [0, 1] with ImageNet's mean and spread taken out."""
     mean, spread = (image.new_tensor(x).view(3, 1, 1) for x in (MEAN, SPREAD))
-    return ((image - mean) / spread).float()
+    return (image - mean) / spread
 
 
 def memory_needed(config: Any, height: int, width: int, input_size: int = INPUT_SIZE) -> int:

@@ -3,12 +3,13 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..files import write_photo
@@ -54,6 +55,14 @@ def rate_at(step: int, stage: Stage, rate: float) -> float:
     if step < stage.warmup:
         return rate * (step + 1) / stage.warmup
     return rate * 0.5 * (1 + math.cos(math.pi * (step - stage.warmup) / max(1, stage.steps - stage.warmup)))
+
+
+def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
+    """The mean over all devices, for those that this step has reached."""
+    if accelerator.num_processes > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
 
 
 def save_whole(content: Any, path: Path) -> None:

@@ -75,15 +75,16 @@ def read_settings(path: Path) -> Settings:
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not content.get("stages"):
         raise ValueError(f"{path.name} has no stages; see docs/training.md.")
-    stages = tuple(_fill(Stage, entry, path.name) for entry in content.pop("stages"))
+    stages = tuple(fill(Stage, entry, path.name) for entry in content.pop("stages"))
     unknown = [stage.kind for stage in stages if stage.kind not in STAGES]
     if unknown:
         raise ValueError(f"{path.name} has a stage {unknown[0]!r}; choose among {', '.join(STAGES)}.")
-    data = _fill(Data, content.pop("data", {}), path.name)
-    return _fill(Settings, {**content, "stages": stages, "data": data}, path.name)
+    data = fill(Data, content.pop("data", {}), path.name)
+    return fill(Settings, {**content, "stages": stages, "data": data}, path.name)
 
 
-def _fill(kind, entries: dict[str, Any], name: str):
+def fill(kind, entries: dict[str, Any], name: str):
+    """A dataclass `kind` of entries of the file `name`. Raises ValueError for an unknown or missing one."""
     known = {entry.name: entry for entry in fields(kind)}
     for key in entries:
         if key not in known:
@@ -92,7 +93,7 @@ def _fill(kind, entries: dict[str, Any], name: str):
         if key not in entries and entry.default is MISSING and entry.default_factory is MISSING:
             raise ValueError(f"{name}: {key} is missing in {kind.__name__.lower()}.")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()}
-    for key in ("images", "cutouts", "base"):
+    for key in ("images", "cutouts", "base", "teacher"):
         if values.get(key) is not None:
             values[key] = Path(values[key])
     return kind(**values)

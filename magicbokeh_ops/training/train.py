@@ -121,9 +121,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
             with accelerator.autocast():
                 loss = loss_of(picture_of(model, sample, bokeh), sample.bokeh if bokeh else sample.sharp)
             loss.backward()
-            if world > 1:
-                for parameter in parameters:
-                    parameter.grad = accelerator.reduce(parameter.grad, "mean")
+            run.average_gradients(accelerator, parameters)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()

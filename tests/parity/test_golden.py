@@ -185,7 +185,7 @@ def test_the_whole_released_procedure(networks, codec, monkeypatch):
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(i, 12) for i in range(13)]
-    check(torch.cat(made["x0"])[..., ::2, ::2], recorded["tile_x0@s2"], "x0 of the tiles")
+    check(VAE_SCALE * torch.cat(made["x0"])[..., ::2, ::2], recorded["tile_x0@s2"], "x0 of the tiles")
     check(torch.cat(made["decoded"]).clamp(-1, 1)[..., ::16, ::16], recorded["tile_decoded@s16"], "decoded tiles")
     for i, masks in enumerate(made["masks"]):
         assert torch.equal(F.interpolate(masks, size=(64, 64), mode="nearest")[0, 0] > 0.5, recorded[f"tile_mask64_{i}"] > 0)
