@@ -47,6 +47,7 @@ def counted(height: int, width: int, full_attention: bool = False) -> list[int]:
         return call
 
     class Counted:
+        cell = codec.cell
         encode, decode = staticmethod(counting("encode", codec.encode)), staticmethod(counting("decode", codec.decode))
 
     predict = counting("predict", partial(sampler.predict, *networks, device="meta"))

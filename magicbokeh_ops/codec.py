@@ -43,6 +43,8 @@ def make_codec(
 class DiffusersCodec(nn.Module):
     """A `sampler.Codec` of a state dict under diffusers' names."""
 
+    cell = 8
+
     def __init__(self, tensors: dict[str, Tensor], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
         super().__init__()
         channels, layers, latent_channels = vae_sizes(tensors)

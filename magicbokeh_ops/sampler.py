@@ -13,9 +13,8 @@ from .defocus import check_image, check_map, resize
 from .network import TIMESTEP, UNet
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
-CELL = 8  # pixels per latent
-TRAINED = 512  # pixels per side of the pictures that the networks were trained on
-RELEASED_STRIDE = 256
+TRAINED = 64  # latents per side of the pictures that the networks were trained on
+RELEASED_STRIDE = 32  # latents
 SMALLEST = 64
 UPSCALE_LIMIT = 4
 
@@ -35,10 +34,15 @@ Progress = Callable[[int, int], None]
 
 
 class Codec(Protocol):
-    """Images (B, 3, H, W) in [-1, 1] to and from unscaled latents (B, 4, H / 8, W / 8)."""
+    """Images (B, 3, H, W) in [-1, 1] to and from unscaled latents (B, C, h, w).
+
+    cell: pixels per latent, 8 for Stable Diffusion's VAE.
+    """
+
+    cell: int
 
     def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
-        """The posterior's mean, or with noise (B, 4, H / 8, W / 8) the sample mean + deviation * noise."""
+        """The posterior's mean, or with noise of the latent's shape the sample mean + deviation * noise."""
         ...
 
     def decode(self, latent: Tensor) -> Tensor: ...
@@ -127,7 +131,7 @@ class _Steps:
         self.done += 1
 
 
-def _crop(x: Tensor, position: tuple[int, int], size: Sequence[int], cell: int = CELL) -> Tensor:
+def _crop(x: Tensor, position: tuple[int, int], size: Sequence[int], cell: int = 1) -> Tensor:
     (top, left), (height, width) = position, size
     return x[..., cell * top : cell * (top + height), cell * left : cell * (left + width)]
 
@@ -139,18 +143,18 @@ def encode_whole(
     budget: Budget = Budget(),
     step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Unscaled latent (1, 4, H / 8, W / 8) of an image (1, 3, H, W) in [0, 1], whose sides are multiples of 8.
+    """Unscaled latent (1, C, h, w) of an image (1, 3, H, W) in [0, 1], whose sides are multiples of the codec's cell.
 
     noise: of the posterior, at the latent's size.
     """
-    size = [length // CELL for length in image.shape[-2:]]
+    size = [length // codec.cell for length in image.shape[-2:]]
     positions, tile_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
 
     def tiles() -> Iterator[Tensor]:
         for position in positions:
             step()
-            pixels = 2 * _crop(image, position, tile_size) - 1
-            yield codec.encode(pixels, None if noise is None else _crop(noise, position, tile_size, 1))
+            pixels = 2 * _crop(image, position, tile_size, codec.cell) - 1
+            yield codec.encode(pixels, None if noise is None else _crop(noise, position, tile_size))
 
     return blend(tiles(), positions, size, CODEC_OVERLAP, smooth_ramp)
 
@@ -167,10 +171,11 @@ def sample_fast(
 ) -> tuple[Tensor, Tensor]:
     """Encode and decode the whole image; predict in tiles that are blended as latents.
 
-    image: (1, 3, H, W) in [0, 1], sides multiples of 8. defocus, regions: (1, 1, H, W). noise: (1, 4, H / 8, W / 8).
+    image: (1, 3, H, W) in [0, 1], sides multiples of the codec's cell. defocus, regions: (1, 1, H, W). noise: (1, C, h, w).
     Returns the picture in [0, 1], before any colour transfer, and its unscaled latent.
     """
-    size = [length // CELL for length in image.shape[-2:]]
+    cell = codec.cell
+    size = [length // cell for length in image.shape[-2:]]
     positions, tile_size = even_tiles(size, budget.tile, OVERLAP)
     coded, coded_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
     step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
@@ -180,9 +185,9 @@ def sample_fast(
         for i in range(0, len(positions), budget.batch):
             step()
             some = positions[i : i + budget.batch]
-            x = torch.cat([_crop(latent, position, tile_size, 1) for position in some])
-            hints = torch.cat([_crop(defocus, position, tile_size) for position in some])
-            masks = None if regions is None else torch.cat([_crop(regions, position, tile_size) for position in some])
+            x = torch.cat([_crop(latent, position, tile_size) for position in some])
+            hints = torch.cat([_crop(defocus, position, tile_size, cell) for position in some])
+            masks = None if regions is None else torch.cat([_crop(regions, position, tile_size, cell) for position in some])
             yield from predict(x, hints, masks).split(1)
 
     latent = blend(predicted(), positions, size, OVERLAP, smooth_ramp)
@@ -190,10 +195,10 @@ def sample_fast(
     def decoded() -> Iterator[Tensor]:
         for position in coded:
             step()
-            yield codec.decode(_crop(latent, position, coded_size, 1)).clamp(-1, 1)
+            yield codec.decode(_crop(latent, position, coded_size)).clamp(-1, 1)
 
-    corners = [(CELL * top, CELL * left) for top, left in coded]
-    picture = (blend(decoded(), corners, image.shape[-2:], CELL * CODEC_OVERLAP, smooth_ramp) + 1) / 2
+    corners = [(cell * top, cell * left) for top, left in coded]
+    picture = (blend(decoded(), corners, image.shape[-2:], cell * CODEC_OVERLAP, smooth_ramp) + 1) / 2
     step()
     return picture, latent
 
@@ -207,34 +212,34 @@ def sample_as_released(
     noise: Tensor | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
-    """The released procedure: each tile of 512 pixels is encoded, predicted and decoded by itself; pixels are blended.
+    """The released procedure: each tile of 64 latents a side (512 pixels) is encoded, predicted and decoded by itself; pixels are blended.
 
-    image: (1, 3, H, W) in [0, 1], sides of 512 or more. defocus, regions: (1, 1, H, W).
-    noise: (tiles, 4, 64, 64), of the posterior, in the order of the tiles.
+    image: (1, 3, H, W) in [0, 1], sides of a tile or more. defocus, regions: (1, 1, H, W).
+    noise: (tiles, C, 64, 64), of the posterior, in the order of the tiles.
     Returns the picture in [0, 1], before the colour transfer, cut to 8 bit as released.
     """
-    size, tile = image.shape[-2:], (TRAINED, TRAINED)
-    positions = released_positions(size, TRAINED, RELEASED_STRIDE)
-    wanted = (len(positions), 4, TRAINED // CELL, TRAINED // CELL)
+    size, side, stride = image.shape[-2:], TRAINED * codec.cell, RELEASED_STRIDE * codec.cell
+    positions, tile = released_positions(size, side, stride), (side, side)
+    wanted = (len(positions), 4, TRAINED, TRAINED)
     if noise is not None and noise.shape != wanted:
         raise ValueError(f"noise has shape {tuple(noise.shape)}; for this image's tiles it must be {wanted}.")
     step = _Steps(progress, 3 * len(positions))
     latents = []
     for i, position in enumerate(positions):
         step()
-        pixels = 2 * _crop(image, position, tile, 1) - 1
+        pixels = 2 * _crop(image, position, tile) - 1
         latents.append(codec.encode(pixels, None if noise is None else noise[i : i + 1]))
     for i, position in enumerate(positions):
         step()
-        masks = None if regions is None else _crop(regions, position, tile, 1)
-        latents[i] = predict(latents[i], _crop(defocus, position, tile, 1), masks)
+        masks = None if regions is None else _crop(regions, position, tile)
+        latents[i] = predict(latents[i], _crop(defocus, position, tile), masks)
 
     def decoded() -> Iterator[Tensor]:
         for latent in latents:
             step()
             yield codec.decode(latent).clamp(-1, 1)
 
-    picture = (blend(decoded(), positions, size, RELEASED_STRIDE) + 1) / 2
+    picture = (blend(decoded(), positions, size, stride) + 1) / 2
     step()
     return _eight_bit(picture)
 
@@ -243,7 +248,7 @@ def _eight_bit(picture: Tensor) -> Tensor:
     return (picture.clamp(0, 1) * 255).floor() / 255
 
 
-def grow(x: Tensor, least: int = 0, cell: int = CELL) -> Tensor:
+def grow(x: Tensor, least: int, cell: int) -> Tensor:
     """Mirror the right and lower ends of a picture until its sides are multiples of `cell` and `least` or more."""
     size = [-(-max(least, length) // cell) * cell for length in x.shape[-2:]]
     rows, cols = (mirrored(length, wanted).to(x.device) for length, wanted in zip(x.shape[-2:], size))
@@ -294,22 +299,22 @@ def render(
     size = target_size(image.shape[-2:], upscale)
     if size != tuple(image.shape[-2:]):
         image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
-    cell = CELL if preset == "fast" else 1
-    padded, blur = (grow(x, TRAINED, cell) for x in (image, resize(defocus, size)))
-    regions = None if focus_mask is None else grow((resize(focus_mask, size) > 0.5).float(), TRAINED, cell)
+    cell, least = codec.cell if preset == "fast" else 1, TRAINED * codec.cell
+    padded, blur = (grow(x, least, cell) for x in (image, resize(defocus, size)))
+    regions = None if focus_mask is None else grow((resize(focus_mask, size) > 0.5).float(), least, cell)
     transfer = COLOR_FIXES[color_fix]
     if preset == "reference":
         if seed is not None:
-            tiles = len(released_positions(padded.shape[-2:], TRAINED, RELEASED_STRIDE))
-            noise = _noise(seed, tiles, TRAINED // CELL, TRAINED // CELL)
+            tiles = len(released_positions(padded.shape[-2:], least, RELEASED_STRIDE * codec.cell))
+            noise = _noise(seed, tiles, TRAINED, TRAINED)
         picture = sample_as_released(codec, predict, padded, blur, regions, noise, progress)
         return _eight_bit(transfer(picture[..., : size[0], : size[1]], image)), None
     if noise is not None:
         raise ValueError("noise is given for the tiles of the reference preset, but preset is 'fast'.")
     if seed is not None:
-        noise = _noise(seed, 1, *(length // CELL for length in padded.shape[-2:]))
+        noise = _noise(seed, 1, *(length // cell for length in padded.shape[-2:]))
     picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress)
-    latent = latent[..., : -(-size[0] // CELL), : -(-size[1] // CELL)]
+    latent = latent[..., : -(-size[0] // cell), : -(-size[1] // cell)]
     return transfer(picture[..., : size[0], : size[1]], image), latent
 
 

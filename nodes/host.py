@@ -302,9 +302,9 @@ class Codec:
     """ComfyUI's VAE as the sampler wants it."""
 
     def __init__(self, vae: comfy.sd.VAE, channels: int):
-        if vae.latent_channels != channels or vae.downscale_ratio != sampler.CELL:
+        if vae.latent_channels != channels:
             raise ValueError("vae is of another family than the model; connect the vae of Load MagicBokeh.")
-        self.vae = vae
+        self.vae, self.cell = vae, vae.downscale_ratio
 
     def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
         if noise is None:
@@ -356,7 +356,7 @@ def render(model: BokehModel, vae: comfy.sd.VAE, image: Tensor, defocus: Tensor,
     if options["preset"] == "fast":
         return sampler.smaller_until_it_fits(sample, budget, is_oom, mm.soft_empty_cache)
     picture, _ = sample(budget)  # its tiles are what they are
-    whole = sampler.grow(picture)
+    whole = sampler.grow(picture, 0, codec.cell)
     latent = sampler.smaller_until_it_fits(
         lambda budget: sampler.encode_whole(codec, whole, budget=budget), budget, is_oom, mm.soft_empty_cache
     )

@@ -47,7 +47,7 @@ class StageState:
         self.optimizers: dict[bool, torch.optim.Optimizer] = {}
         for bokeh, parts, rate in ((True, self.parts[0], stage.rate), (False, self.parts[1], self.restoration_rate)):
             if parts and not (bokeh is False and self.parts[0] == self.parts[1]):
-                self.optimizers[bokeh] = torch.optim.AdamW(model.learn(parts), rate)
+                self.optimizers[bokeh] = torch.optim.AdamW(model.learn(parts), rate, fused=True)
         self.learning = model.learn(tuple(dict.fromkeys(sum(self.parts, ()))))
         self.ema = EMAModel(self.learning, decay=ema, use_ema_warmup=True, power=0.75)
 

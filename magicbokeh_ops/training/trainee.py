@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..codec import DiffusersCodec
 from ..network import Config, ControlNet, UNet
-from ..patch_codec import PatchCodec
-from ..sampler import CELL, predict
+from ..patch_codec import PATCH, PatchCodec
+from ..sampler import predict
 from .settings import Settings
 
 ADAPTER = "sr"
@@ -40,7 +40,7 @@ class Trainee(nn.Module):
         noise = None
         if isinstance(self.codec, DiffusersCodec):  # the released code samples the posterior
             noise = torch.randn(
-                len(lq), self.unet.config.in_channels, *(side // CELL for side in lq.shape[-2:]), device=lq.device
+                len(lq), self.unet.config.in_channels, *(side // self.codec.cell for side in lq.shape[-2:]), device=lq.device
             )
         latent = self.codec.encode(2 * lq - 1, noise)
         clean = predict(self.unet, self.controlnet, latent, defocus, regions, latent.device)
@@ -114,14 +114,13 @@ def build(settings: Settings) -> Trainee:
 def build_nano(settings: Settings) -> Trainee:
     """Fresh networks of the sizes in the settings, which start as the identity."""
     sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.network.items()}
-    channels = 3 * 8 * 8
+    channels = 3 * PATCH**2
     config = replace(
         Config(prediction="residual", latent_scale=1.0, in_channels=channels, out_channels=channels, rank=settings.bokeh_rank),
         **sizes,
     )
     torch.manual_seed(settings.seed)
     unet, controlnet = UNet(config), ControlNet(config)
-    _silence(unet, controlnet)
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)
     return Trainee(unet, controlnet, PatchCodec())
@@ -134,15 +133,11 @@ def build_full(settings: Settings, base_path: Path) -> Trainee:
     unet, controlnet = UNet(config), ControlNet(config)
     unet.load_state_dict({key: value.float() for key, value in base.unet.items()}, strict=False)
     controlnet.load_state_dict(unet.state_dict(), strict=False)
-    _silence(unet, controlnet)
-    return Trainee(unet, controlnet, DiffusersCodec(base.vae))
-
-
-def _silence(unet: UNet, controlnet: ControlNet) -> None:
-    """Bokeh parts that add nothing yet."""
+    # Bokeh parts that add nothing yet.
     silent = [*controlnet.controlnet_down_blocks, controlnet.controlnet_cond_embedding.conv_out]
     silent += [module.to_out_lora[1] for name, module in unet.named_modules() if name.endswith(".processor")]
     for module in silent:
         nn.init.zeros_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    return Trainee(unet, controlnet, DiffusersCodec(base.vae))

@@ -32,8 +32,8 @@ def run(*arguments):
 def small_tiles():
     """Both sides of every comparison run the same sampler, so that it need not work on 512 pixels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampler, "TRAINED", 128)
-        patch.setattr(sampler, "RELEASED_STRIDE", 64)
+        patch.setattr(sampler, "TRAINED", 16)
+        patch.setattr(sampler, "RELEASED_STRIDE", 8)
         patch.setitem(sys.modules, "pyiqa", None)
         yield
 

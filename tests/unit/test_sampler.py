@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from benchmarks.work import counted
 from magicbokeh_ops import sampler
 from magicbokeh_ops.network import Config, ControlNet, UNet
+from magicbokeh_ops.patch_codec import PatchCodec
 from magicbokeh_ops.sampler import Budget
 
 GAIN = sampler.alpha_at(999) ** 0.5
@@ -17,6 +18,8 @@ SMALL = Config(channels=(32, 32, 64, 64), heads=(1, 1, 2, 0), rank=4, hint_chann
 
 class LinearCodec:
     """Means of 8 x 8 cells, stored so small that a network which predicts nothing gives the picture back."""
+
+    cell = 8
 
     def __init__(self, tint=0.0):
         self.tint, self.calls = tint, []
@@ -232,6 +235,25 @@ def test_bad_input_is_named(changes, message):
     image = picture(100, 100)
     with pytest.raises(ValueError, match=message):
         sampler.render(**{"codec": LinearCodec(), "predict": nothing, "image": image, "defocus": flat(image), **changes})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("preset", sampler.PRESETS)
+def test_a_codec_with_other_cells(preset):
+    """The lossless codec has cells of 4 pixels: its tiles are half as wide, and a network that predicts nothing changes nothing."""
+    image, sizes = ramp(300, 410), []
+
+    def network(latent, defocus, regions):
+        sizes.append((latent.shape[1:], defocus.shape[-2:]))
+        return latent
+
+    out, latent = sampler.render(PatchCodec(), network, image, flat(image, 0.2), preset=preset, color_fix="none")
+    assert (out - image).abs().max() < (1e-5 if preset == "fast" else 1.01 / 255)
+    assert all(hint == (4 * shape[1], 4 * shape[2]) and shape[0] == 48 and shape[1] <= 72 for shape, hint in sizes)
+    if preset == "fast":
+        assert latent.shape == (1, 48, 75, 103)
+    with pytest.raises(ValueError, match="no posterior"):
+        sampler.render(PatchCodec(), network, image, flat(image), preset="fast", seed=1)
 
 
 def test_fast_costs_a_third_of_the_released_procedure():

@@ -19,7 +19,7 @@ from magicbokeh_ops.training.trainee import build, build_nano
 
 BASE = ("unet", "bokeh_lora", "controlnet", "codec")
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
-NETWORK = {"channels": [16, 16], "heads": [1, 0], "layers": 1, "groups": 4, "hint_channels": [4, 4, 4, 4]}
+NETWORK = {"channels": [16, 16], "heads": [1, 0], "layers": 1, "groups": 4, "hint_channels": [4, 4, 4]}
 CONFIG = {
     "network": NETWORK,
     "sr_rank": 2,
