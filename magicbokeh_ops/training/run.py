@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from ..files import write_photo
 from ..synthesis.dataset import Batches, Sample
@@ -21,7 +22,7 @@ from .settings import Settings, Stage
 HELD_OUT = 1000  # added to the seed for scenes to look at; their pictures are drawn anew
 
 
-def find_source(settings: Settings, folder: Path, held_out: bool, progress=None) -> Source:
+def find_source(settings: Settings, folder: Path, held_out: bool) -> Source:
     """The user's folders, or a pool of drawn pictures, which is kept in the run's folder."""
     data = settings.data
     if data.images is not None and data.cutouts is not None:
@@ -31,7 +32,11 @@ def find_source(settings: Settings, folder: Path, held_out: bool, progress=None)
         name, seed, count = "held-out", settings.seed + HELD_OUT, -(-data.pool // 8)
     file = folder / f"{name}.pt"
     if not file.exists():
-        save_whole(vars(Procedural.build(seed, count, progress=progress)), file)
+        with tqdm(total=count, desc="pictures to train with") as bar:
+            pool = Procedural.build(
+                seed, count, processes=max(1, data.workers), progress=lambda done, _: bar.update(done - bar.n)
+            )
+        save_whole(vars(pool), file)
     return Procedural(**torch.load(file, weights_only=True))
 
 
