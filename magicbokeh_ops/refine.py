@@ -69,13 +69,13 @@ def _snap(image: Tensor, disparity: Tensor, reach: int) -> Tensor:
         torch.exp(-(around[:, y + dy + 1, x + dx + 1] - color).square().sum(0) / (2 * SAME_SURFACE**2)) / math.hypot(dy, dx)
         for dy, dx in beside
     ]
+    middle = (near + far) / 2
     refined, score = disparity.clone(), evidence
     for _ in range(ROUNDS):
         refined[0, 0, y, x] = far + (near - far) * torch.sigmoid(2 * score)
         missing = _soften(disparity - _soften(refined, reach), reach)[0, 0, y, x]
         evidence = evidence + FEEDBACK * missing / gap
         padded = _pad(refined, 1)[0, 0]
-        middle = (near + far) / 2
         opinions = (
             tie * (2 * (padded[y + dy + 1, x + dx + 1] - middle) / gap).clamp(-1, 1) for (dy, dx), tie in zip(beside, ties)
         )

@@ -49,7 +49,10 @@ def test_a_batch_is_its_frames_and_any_size_of_map_will_do():
 
 def test_the_lens_gains_near_edges():
     """1.5 dB on scenes that were not looked at while the constants were chosen."""
-    spoiled = lambda _, exact: spoil(exact, 7, 1.5, -1.0)  # noqa: E731
+
+    def spoiled(_, exact):
+        return spoil(exact, 7, 1.5, -1.0)
+
     scores = compare(11, {"soft": spoiled, "refined": lambda photo, exact: refine_edges(photo, spoiled(photo, exact), 3)})
     gains = [result["refined"][0] - result["soft"][0] for result in scores]
     assert sum(gains) / len(gains) > 1.5, gains
