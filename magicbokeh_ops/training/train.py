@@ -82,6 +82,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
     accelerator = Accelerator(mixed_precision=settings.precision)
     device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)  # the same start on all devices, and after a stop
     model = build(settings).to(device)
     loss_of = PictureLoss(settings.lpips).to(device)
     file = folder / "state.pt"
@@ -93,7 +94,10 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
     log = run.Log(folder / "log.jsonl", saved["lines"] if saved else 0) if accelerator.is_main_process else None
 
     for number, stage in enumerate(settings.stages):
+        if saved is not None and number == first and not saved["step"]:
+            load(model, saved)  # saved at the end of the stage before, which may have had no LoRA yet
         if stage.kind != "base" and not model.parts()["sr_lora"]:
+            torch.manual_seed(settings.seed)
             model.add_sr_lora(settings.sr_rank)
         if number < first:
             continue
@@ -101,10 +105,10 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
         kept = learned_names(model, settings.stages[: number + 1])
         start = 0
         if saved is not None and number == first:
-            model.load_state_dict(saved["model"], strict=False)
-            if saved["step"]:
-                state.load_state_dict(saved["state"])
             start = saved["step"]
+            if start:
+                load(model, saved)
+                state.load_state_dict(saved["state"])
             saved = None
         # Other scenes in every stage; each device takes its own of every round.
         seed = settings.seed * 100 + number
@@ -116,6 +120,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
         bar = tqdm(total=stage.steps, initial=start, desc=f"{number + 1} {stage.kind}", disable=not accelerator.is_main_process)
         for step, sample in enumerate(run.load_batches(batches, steps, settings.data.workers), start):
             sample = run.to_device(sample, device)
+            torch.manual_seed(step * world + rank)  # the posterior's noise follows from the step, as the data do
             bokeh = is_bokeh_step(step, stage)
             optimizer, parameters = state.turn(bokeh, step)
             with accelerator.autocast():
@@ -140,7 +145,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
         if log is not None:
             save(file, number + 1, 0, log, model, kept, state)
     if saved is not None:
-        model.load_state_dict(saved["model"], strict=False)
+        load(model, saved)
     return model.requires_grad_(False).eval()
 
 
@@ -149,6 +154,13 @@ def save(file: Path, number: int, step: int, log: run.Log, model: Trainee, kept:
     learned = {name: value for name, value in model.state_dict().items() if name in kept}
     content = {"stage": number, "step": step, "lines": log.lines, "model": learned, "state": state.state_dict()}
     run.save_whole(content, file)
+
+
+def load(model: Trainee, saved: dict) -> None:
+    """The learned weights of a state. Raises ValueError if it is of other networks."""
+    unknown = model.load_state_dict(saved["model"], strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"state.pt holds {unknown[0]}, which these settings don't have; give a new folder.")
 
 
 def learned_names(model: Trainee, stages: Sequence[Stage]) -> set[str]:

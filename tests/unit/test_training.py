@@ -138,6 +138,21 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(drawn, tmp_path):
         assert torch.allclose(value, models[1][key], atol=1e-5), key
 
 
+def test_a_run_stopped_between_stages_keeps_what_the_first_one_learned(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    folder = folder_with(drawn, tmp_path)
+    stages = {"kind": "base"}, {"kind": "alternate", "turns": [1, 1]}
+    first = training.train(settings_of(tmp_path, stages[0]), folder, build).state_dict()
+    stopped = training.train(settings_of(tmp_path, *stages), folder, build).state_dict()
+    name = "unet.up_blocks.0.resnets.0.conv1"
+    assert torch.equal(stopped[f"{name}.base_layer.weight"], first[f"{name}.weight"])  # frozen from then on
+    (tmp_path / "whole").mkdir()
+    whole = folder_with(drawn, tmp_path / "whole")
+    expected = training.train(settings_of(tmp_path, *stages), whole, build).state_dict()
+    for key, value in expected.items():
+        assert torch.allclose(stopped[key], value, atol=1e-5), key
+
+
 def test_exported_is_what_was_trained(drawn, tmp_path):
     stages = {"kind": "base"}, {"kind": "restoration"}, {"kind": "alternate"}
     model = training.train(settings_of(tmp_path, *stages), folder_with(drawn, tmp_path), build)
