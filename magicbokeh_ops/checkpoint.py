@@ -67,7 +67,7 @@ class Weights:
     sources: dict[str, str] = field(default_factory=dict)
 
 
-class _StandIn:
+class StandIn:
     """In place of a class or function that a pickle names: holds the attributes, does nothing."""
 
     def __init__(self, *_):
@@ -92,7 +92,7 @@ def read_tensors(path: Path):
         raise ValueError(f"{path.name} is a pickle; reading it safely needs torch 2.6, this is {torch.__version__}.")
     damaged = f"{path.name} is damaged or no torch file; download it again."
     try:
-        names = _named_classes(path)
+        names = named_classes(path)
     except (OSError, MemoryError):  # says nothing about the file's contents
         raise
     except Exception:  # a damaged zip or pickle ends in struct.error, IndexError, KeyError, BadZipFile ...
@@ -133,7 +133,7 @@ _TRAINING_LOG = (
 )
 
 
-def _named_classes(path: Path) -> list[str]:
+def named_classes(path: Path) -> list[str]:
     """Every class and function that a torch file names, read from its opcodes without following any."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -165,7 +165,8 @@ def _named_classes(path: Path) -> list[str]:
 def _stand_in(name: str) -> type:
     if name == "diffusers.configuration_utils.FrozenDict":
         return OrderedDict
-    return type(name.rpartition(".")[2], (_StandIn,), {})
+    module, _, own = name.rpartition(".")
+    return type(own, (StandIn,), {"__module__": module})
 
 
 def _module_tensors(module, prefix: str = "") -> Tensors:
@@ -199,7 +200,7 @@ def _adapter_from(content, path: Path) -> Adapter:
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(f"{path.name} is no MagicBokeh adapter: it has no {missing[0]}.")
-    if not isinstance(content["controlnet"], _StandIn):
+    if not isinstance(content["controlnet"], StandIn):
         raise ValueError(f"{path.name} is no MagicBokeh adapter: its ControlNet is no module.")
     return Adapter(
         unet=content["state_dict_unet"],

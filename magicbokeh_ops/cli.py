@@ -1,5 +1,6 @@
 """The `magicbokeh` command: everything that needs no ComfyUI."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -516,7 +517,9 @@ def evaluate_depth_command(folder, model, input_size, cap, device):
 @click.option("--cutouts", type=FOLDER, help="Your cut-outs: pictures with an alpha channel.")
 @click.option("--k-limit", type=click.FloatRange(0, min_open=True), default=32, show_default=True, help="Largest blur radius.")
 @click.option("--scale", type=click.FloatRange(1, 8), default=4, show_default=True, help="How much smaller low quality is.")
-@click.option("--strength", type=click.Choice(["full", "mild"]), default="full", show_default=True, help="Of the degradation.")
+@click.option(
+    "--strength", type=click.Choice(["full", "mild", "light"]), default="full", show_default=True, help="Of the degradation."
+)
 def synth_command(preview, output, count, size, seed, ray_traced, images, cutouts, k_limit, scale, strength):
     """Make scenes whose true bokeh is known: what training uses, to look at or to evaluate on."""
     from .synthesis import dataset, sources
@@ -534,8 +537,10 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
     )
     batches = dataset.Batches(source, size, 1, seed, k_limit, Degradation(scale, strength), ray_traced=ray_traced)
     rows, settings = [], {}
-    for step in tqdm(range(count), desc="scenes"):
-        sample = batches.make(step)
+    # Evaluation needs something in focus and something out of it; K is 0 in one of ten.
+    samples = (batches.make(step) for step in itertools.count())
+    mixed = (sample for sample in samples if output is None or sample.focus_mask.unique().numel() == 2)
+    for step, sample in enumerate(tqdm(itertools.islice(mixed, count), total=count, desc="scenes")):
         if preview is not None:
             planes = [sample.lq, sample.sharp, sample.disparity, sample.defocus, sample.focus_mask, sample.bokeh]
             rows.append(torch.cat([F.pad(p.clamp(max=1).expand(-1, 3, -1, -1), (4, 4, 4, 4), value=1) for p in planes], -1))
@@ -561,18 +566,28 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
 @main.command("train")
 @click.argument("config", type=EXISTING)
 @click.option("--output", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
-def train_command(config, output):
+@click.option(
+    "--adapter-like",
+    type=EXISTING,
+    help="The released lora.pkl: what is trained is then also written in its layout, as adapter.pkl.",
+)
+def train_command(config, output, adapter_like):
     """Train as CONFIG (YAML) says; see docs/training.md. A run that was stopped goes on when it is started again."""
     from accelerate import PartialState
 
+    from .training.export import write_adapter
     from .training.settings import read_settings
     from .training.train import train
     from .training.trainee import build
 
     settings = read_settings(config)
+    if adapter_like is not None and settings.base is None:
+        raise click.UsageError("--adapter-like is for training on Stable Diffusion 2.1 as base.")
     model = train(settings, output, build)
     if not PartialState().is_main_process:
         return
+    if adapter_like is not None:
+        write_adapter(model, settings, adapter_like, output / "adapter.pkl")
     weights = model.weights({"trained": config.name})
     for part in (weights.unet, weights.controlnet, weights.vae):
         for key, value in part.items():

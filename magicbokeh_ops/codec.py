@@ -34,9 +34,9 @@ def make_codec(
 ) -> "DiffusersCodec | PatchCodec":
     """The codec that a merged file's VAE tensors are of."""
     if is_patch_codec(tensors):
-        codec = PatchCodec()  # hardly any work, so it stays where the pictures are
+        codec = PatchCodec()
         codec.load_state_dict({key: value.float() for key, value in tensors.items()})
-        return codec.eval()
+        return codec.eval().to(device, dtype)
     return DiffusersCodec(tensors, device, dtype)
 
 

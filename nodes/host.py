@@ -281,7 +281,7 @@ def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
     shell.decode = lambda latent, *_args, **_options: codec.decode(latent)
     vae.latent_channels = 3 * PATCH**2
     vae.downscale_ratio = vae.upscale_ratio = PATCH
-    vae.memory_used_encode = lambda shape, dtype: shape[2] * shape[3] * 32
+    vae.memory_used_encode = lambda shape, dtype: shape[2] * shape[3] * 512
     vae.memory_used_decode = lambda shape, dtype: shape[2] * shape[3] * PATCH**2 * 256
     vae.patcher.model.to(vae.patcher.offload_device)
     return vae

@@ -18,7 +18,6 @@ from .sources import integer, uniform
 KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 KIND_PROBABILITIES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
 SINC_PROBABILITY = 0.1  # of a sinc filter instead of one of the kinds
-FINAL_SINC_PROBABILITY = 0.8
 GRAY_PROBABILITY = 0.4  # of noise that is the same in all channels
 REACH = 10  # of all kernels: 21 x 21 pixels
 MODES = ("area", "bilinear", "bicubic")
@@ -48,7 +47,8 @@ class Round:
     quality: Range
 
 
-# "full": Real-ESRGAN's options for x4, which OSEDiff and SeeSR share. "mild": S3Diff's.
+# "full": Real-ESRGAN's options for x4, which OSEDiff and SeeSR share. "mild": S3Diff's. "light": our own, for networks of a few
+# million values: more noise than blur, since noise can be taken away without knowing what things look like.
 STRENGTHS = {
     "full": (
         Round(1, 21, (0.2, 3), (0.5, 4), (1, 2), 0.2, 0.7, (0.15, 1.5), (1, 30), (0.05, 3), (30, 95)),
@@ -58,8 +58,13 @@ STRENGTHS = {
         Round(1, 21, (0.2, 1.5), (0.5, 2), (1, 1.5), 0.2, 0.7, (0.3, 1.5), (1, 15), (0.05, 2), (60, 95)),
         Round(0.5, 11, (0.2, 1), (0.5, 2), (1, 1.5), 0.3, 0.4, (0.6, 1.2), (1, 12), (0.05, 1), (60, 100)),
     ),
+    "light": (
+        Round(1, 11, (0.2, 1), (0.5, 2), (1, 1.5), 0.1, 0.4, (0.7, 1.2), (2, 30), (0.1, 3.5), (70, 95)),
+        Round(0.3, 7, (0.2, 0.6), (0.5, 2), (1, 1.5), 0.2, 0.3, (0.85, 1.1), (1, 8), (0.05, 0.7), (75, 100)),
+    ),
 }
-UNTOUCHED = {"full": 0.0, "mild": 0.01}  # probability that a photo stays as it is
+UNTOUCHED = {"full": 0.0, "mild": 0.01, "light": 0.02}  # probability that a photo stays as it is
+FINAL_SINC = {"full": 0.8, "mild": 0.8, "light": 0.1}  # probability of a sinc filter at the end
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Degradation:
 
     scale: how many times smaller the low-quality photo is before it is brought back to full size; 4 in the paper. Or the
     lowest and highest, between which each batch has its own.
-    strength: "full", or "mild" for half the noise and blur.
+    strength: "full", "mild" for half the noise and blur, or "light" for little blur and as much noise as "full".
     Raises ValueError for values that don't exist.
     """
 
@@ -108,13 +113,21 @@ class Degradation:
         )
         x = _add_noise(x, second, generator, noise)
         if uniform(generator) < 0.5:
-            x = _jpeg(_final(x, small, generator), second.quality, generator)
+            x = _jpeg(self._final(x, small, generator), second.quality, generator)
         else:
-            x = _final(_jpeg(x, second.quality, generator), small, generator)
+            x = self._final(_jpeg(x, second.quality, generator), small, generator)
         x = (x.clamp(0, 1) * 255).round() / 255
         x = _resize(x, size, generator).clamp(0, 1)
         untouched = torch.rand(len(photos), 1, 1, 1, generator=generator) < UNTOUCHED[self.strength]
         return torch.where(untouched.to(photos.device), photos, x)
+
+    def _final(self, photos: Tensor, size, generator: torch.Generator) -> Tensor:
+        """To the low-quality size, and through a sinc filter."""
+        batch = len(photos)
+        width = 7 + 2 * torch.randint((2 * REACH + 1 - 7) // 2 + 1, (batch,), generator=generator)
+        sinc = sinc_kernels(_draw(batch, math.pi / 3, math.pi, generator), width)
+        used = torch.rand(batch, generator=generator) < FINAL_SINC[self.strength]
+        return _blur(_resize(photos, size, generator), torch.where(used[:, None, None], sinc, _identity()))
 
 
 def bell_kernels(sigma: Tensor, rotation: Tensor, beta: Tensor, plateau: Tensor, size: Tensor) -> Tensor:
@@ -237,12 +250,3 @@ def _shot_noise(photos: Tensor, noise: torch.Generator) -> Tensor:
 def _jpeg(photos: Tensor, quality: Range, generator: torch.Generator) -> Tensor:
     drawn = _draw(len(photos), *quality, generator)
     return jpeg_codec_differentiable(photos.clamp(0, 1), drawn.to(photos.device))
-
-
-def _final(photos: Tensor, size, generator: torch.Generator) -> Tensor:
-    """To the low-quality size, and through a sinc filter."""
-    batch = len(photos)
-    width = 7 + 2 * torch.randint((2 * REACH + 1 - 7) // 2 + 1, (batch,), generator=generator)
-    sinc = sinc_kernels(_draw(batch, math.pi / 3, math.pi, generator), width)
-    used = torch.rand(batch, generator=generator) < FINAL_SINC_PROBABILITY
-    return _blur(_resize(photos, size, generator), torch.where(used[:, None, None], sinc, _identity()))

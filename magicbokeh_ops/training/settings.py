@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-STAGES = ("base", "restoration", "alternate", "joint")
+STAGES = ("encoder", "base", "restoration", "alternate", "joint")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Data:
 class Stage:
     """A part of the run with its own parameters to learn.
 
-    kind: "base", everything, for networks that start from nothing; "restoration", the SR LoRA (paper: SR pre-training);
+    kind: "encoder", the patch codec's by itself, and "base", all the rest, for networks that start from nothing;
+    "restoration", the SR LoRA (paper: SR pre-training);
     "alternate", ControlNet and bokeh LoRA in turn with the U-Net's SR LoRA; "joint", these at once (the ablation).
     size: side of the pictures in pixels. batch: pictures per step and device. rate: of AdamW, after `warmup` steps, then falling
     to nothing by a cosine. restoration_rate: that of the SR LoRA when stages alternate. turns: steps of either kind in turn.
@@ -50,7 +51,8 @@ class Settings:
     """A whole run.
 
     base: Stable Diffusion 2.1-base, a folder or file; None for the nano networks. network: sizes of these, as in `network.Config`.
-    sr_rank, bokeh_rank: of the LoRAs. lpips: weight of LPIPS in the loss, for which the package lpips is needed.
+    sr_rank, bokeh_rank: of the LoRAs. masks: attention keeps focus and rest apart in bokeh steps; without them is an ablation.
+    lpips: weight of LPIPS in the loss, for which the package lpips is needed.
     precision: "no" or "bf16", of the computation. ema: decay of the averaged weights. save_seconds: between saved states.
     sheet_steps: between sample sheets. saved: "fp32" or "fp16", of the merged file.
     """
@@ -61,6 +63,7 @@ class Settings:
     network: dict[str, Any] = field(default_factory=dict)
     sr_rank: int = 4
     bokeh_rank: int = 64
+    masks: bool = True
     lpips: float = 0.0
     precision: str = "no"
     ema: float = 0.999

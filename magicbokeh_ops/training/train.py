@@ -1,6 +1,6 @@
 """Training from degraded photos to restored and blurred ones, stage by stage (paper Sec. 3.5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from .trainee import Trainee
 
 # What each kind of step learns, by kind of stage: (bokeh steps, restoration steps). An empty one is never taken.
 LEARNS = {
+    "encoder": ((), trainee.ENCODER),
     "base": (trainee.BASE, trainee.BASE),
     "restoration": ((), trainee.RESTORATION),
     "alternate": (trainee.BOKEH_PHASE, trainee.RESTORATION_PHASE),
@@ -24,10 +25,10 @@ LEARNS = {
 }
 
 
-def picture_of(model: Trainee, sample: Sample, bokeh: bool) -> Tensor:
-    """What the model makes of a batch: with its defocus map and masks on, or with neither."""
+def picture_of(model: Trainee, sample: Sample, bokeh: bool, masks: bool = True) -> Tensor:
+    """What the model makes of a batch: with its defocus map and (unless they are off anyway) masks on, or with neither."""
     if bokeh:
-        return model(sample.lq, sample.defocus, sample.focus_mask)
+        return model(sample.lq, sample.defocus, sample.focus_mask if masks else None)
     return model(sample.lq, torch.zeros_like(sample.defocus), None)
 
 
@@ -96,7 +97,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
     for number, stage in enumerate(settings.stages):
         if saved is not None and number == first and not saved["step"]:
             load(model, saved)  # saved at the end of the stage before, which may have had no LoRA yet
-        if stage.kind != "base" and not model.parts()["sr_lora"]:
+        if stage.kind not in ("encoder", "base") and not model.parts()["sr_lora"]:
             torch.manual_seed(settings.seed)
             model.add_sr_lora(settings.sr_rank)
         if number < first:
@@ -124,7 +125,11 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
             bokeh = is_bokeh_step(step, stage)
             optimizer, parameters = state.turn(bokeh, step)
             with accelerator.autocast():
-                loss = loss_of(picture_of(model, sample, bokeh), sample.bokeh if bokeh else sample.sharp)
+                if stage.kind == "encoder":
+                    picture = model.recode(sample.lq)
+                else:
+                    picture = picture_of(model, sample, bokeh, settings.masks)
+                loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp)
             loss.backward()
             run.average_gradients(accelerator, parameters)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -137,7 +142,11 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
             if step % 20 < 2:  # both kinds of steps where they take turns
                 log.write(stage=number, step=step, kind="bokeh" if bokeh else "restoration", loss=loss.item())
             if (step + 1) % settings.sheet_steps == 0 or step + 1 == stage.steps:
-                log.write(stage=number, step=step, **look(model, state, looked_at, folder / f"{number}-{step + 1:06}.png"))
+                log.write(
+                    stage=number,
+                    step=step,
+                    **look(model, state, looked_at, settings.masks, folder / f"{number}-{step + 1:06}.png"),
+                )
             if timer.due():
                 save(file, number, step + 1, log, model, kept, state)
         bar.close()
@@ -170,11 +179,13 @@ def learned_names(model: Trainee, stages: Sequence[Stage]) -> set[str]:
 
 
 @torch.no_grad()
-def look(model: Trainee, state: StageState, sample: Sample, path: Path) -> dict[str, float]:
+def look(model: Trainee, state: StageState, sample: Sample, masks: bool, path: Path) -> dict[str, float]:
     """PSNR on held-out scenes with the averaged weights, beside that of the photos as they came; writes a sheet."""
     state.ema.store(state.learning)
     state.ema.copy_to(state.learning)
-    bokeh, sharp = (torch.cat([picture_of(model, part, kind) for part in _singles(sample)]).float() for kind in (True, False))
+    bokeh, sharp = (
+        torch.cat([picture_of(model, part, kind, masks) for part in singles(sample)]).float() for kind in (True, False)
+    )
     state.ema.restore(state.learning)
     run.write_sheet(path, sample, bokeh, sharp)
     inside = sample.focus_mask
@@ -188,6 +199,7 @@ def look(model: Trainee, state: StageState, sample: Sample, path: Path) -> dict[
     }
 
 
-def _singles(sample: Sample):
+def singles(sample: Sample) -> Iterator[Sample]:
+    """A batch picture by picture."""
     for i in range(len(sample.lq)):
         yield Sample(**{key: value[i : i + 1] for key, value in vars(sample).items()})

@@ -22,6 +22,7 @@ ADAPTER = "sr"
 
 # What learns: parts of `Trainee.parts`.
 BASE = ("unet", "bokeh_lora", "controlnet", "codec")
+ENCODER = ("encoder",)
 RESTORATION = ("sr_lora", "encoder_lora")
 BOKEH_PHASE = ("controlnet", "bokeh_lora")
 RESTORATION_PHASE = ("sr_lora",)
@@ -34,6 +35,10 @@ class Trainee(nn.Module):
         super().__init__()
         self.unet, self.controlnet = unet, controlnet
         self.codec = codec
+
+    def recode(self, lq: Tensor) -> Tensor:
+        """What the codec alone makes of photos (B, 3, S, S) in [0, 1]."""
+        return (self.codec.decode(self.codec.encode(2 * lq - 1)) + 1) / 2
 
     def forward(self, lq: Tensor, defocus: Tensor, regions: Tensor | None) -> Tensor:
         """Pictures (B, 3, S, S), near [0, 1], of photos in [0, 1]. defocus, regions: (B, 1, S, S); None = masks off."""
@@ -66,6 +71,7 @@ class Trainee(nn.Module):
             "sr_lora": [],
             "controlnet": [],
             "codec": [],
+            "encoder": [],
             "encoder_lora": [],
         }
         for name, _ in self.named_parameters():
@@ -74,7 +80,9 @@ class Trainee(nn.Module):
                 if ".lora_" in name or ".conv_in.base_layer." in name:
                     part = "sr_lora"
             elif name.startswith("codec."):
-                part = "encoder_lora" if ".lora_" in name else "codec"
+                part = "encoder" if name.startswith("codec.restore.") else "codec"
+                if ".lora_" in name:
+                    part = "encoder_lora"
             else:
                 part = "controlnet"
             found[part].append(name)

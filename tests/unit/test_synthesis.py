@@ -269,7 +269,7 @@ def test_sinc_kernel_is_the_formula():
     assert kernel.sum() == pytest.approx(1) and kernel.min() < 0
 
 
-@pytest.mark.parametrize("strength", ["full", "mild"])
+@pytest.mark.parametrize("strength", ["full", "mild", "light"])
 def test_random_kernels_sum_to_one_and_mix_as_stated(strength):
     first, second = degradation.STRENGTHS[strength]
     for settings in (first, second):
@@ -321,7 +321,7 @@ def test_a_smaller_scale_and_mild_keep_more():
     def error(*settings):
         return sum(float((Degradation(*settings)(photos, seeded(i)) - photos).square().mean()) for i in range(6))
 
-    assert error(1.0, "mild") < error(4.0, "mild") < error(4.0, "full")
+    assert error(1.0, "light") < error(1.0, "mild") < error(4.0, "mild") < error(4.0, "full")
 
 
 @pytest.mark.parametrize(

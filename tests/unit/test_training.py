@@ -14,6 +14,7 @@ from magicbokeh_ops import checkpoint, sampler
 from magicbokeh_ops.codec import make_codec
 from magicbokeh_ops.network import ControlNet, UNet
 from magicbokeh_ops.training import train as training
+from magicbokeh_ops.training.export import write_adapter
 from magicbokeh_ops.training.settings import Settings, Stage, read_settings
 from magicbokeh_ops.training.trainee import build, build_nano
 
@@ -60,19 +61,20 @@ def moved(before: dict, after: dict) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "bokeh", "restoration"),
+    ("kind", "masks", "bokeh", "restoration"),
     [
-        ("base", BASE, BASE),
-        ("restoration", None, ("sr_lora", "encoder_lora")),
-        ("alternate", ("controlnet", "bokeh_lora"), ("sr_lora",)),
-        ("joint", ("controlnet", "bokeh_lora", "sr_lora"), ("controlnet", "bokeh_lora", "sr_lora")),
+        ("base", True, BASE, BASE),
+        ("restoration", True, None, ("sr_lora", "encoder_lora")),
+        ("alternate", True, ("controlnet", "bokeh_lora"), ("sr_lora",)),
+        ("alternate", False, ("controlnet", "bokeh_lora"), ("sr_lora",)),
+        ("joint", True, ("controlnet", "bokeh_lora", "sr_lora"), ("controlnet", "bokeh_lora", "sr_lora")),
     ],
 )
 def test_each_phase_moves_its_own_parameters_and_masks_are_off_in_restoration(
-    drawn, tmp_path, monkeypatch, kind, bokeh, restoration
+    drawn, tmp_path, monkeypatch, kind, masks, bokeh, restoration
 ):
     stage = {"kind": kind, "restoration_rate": 1e-3, "turns": [2, 2]}
-    settings = settings_of(tmp_path, stage)
+    settings = settings_of(tmp_path, stage, masks=masks)
     seen: dict[bool, set[str]] = {True: set(), False: set()}
     states, calls = [], []
 
@@ -85,10 +87,10 @@ def test_each_phase_moves_its_own_parameters_and_masks_are_off_in_restoration(
 
     make = training.picture_of
 
-    def picture_of(model, sample, wants_bokeh):
+    def picture_of(model, sample, wants_bokeh, masks):
         states.append((wants_bokeh, {k: v.clone() for k, v in model.named_parameters()}, model))
         handle = model.unet.register_forward_pre_hook(lambda _m, inputs: calls.append((wants_bokeh, inputs[2])))
-        picture = make(model, sample, wants_bokeh)
+        picture = make(model, sample, wants_bokeh, masks)
         handle.remove()
         return picture
 
@@ -107,7 +109,16 @@ def test_each_phase_moves_its_own_parameters_and_masks_are_off_in_restoration(
             assert not parts[part] or seen[wants_bokeh] & set(parts[part]), (kind, part)
     assert {wants for wants, _ in calls} == ({True, False} if bokeh else {False})
     for wants_bokeh, regions in calls:
-        assert (regions is not None) == wants_bokeh
+        assert (regions is not None) == (wants_bokeh and masks)
+
+
+def test_the_encoder_learns_by_itself(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    settings = settings_of(tmp_path, {"kind": "encoder"})
+    before = {name: value.clone() for name, value in build(settings).named_parameters()}
+    model = training.train(settings, folder_with(drawn, tmp_path), build)
+    changed = moved(before, dict(model.named_parameters()))
+    assert changed and changed <= set(model.parts()["encoder"])
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(drawn, tmp_path):
@@ -202,6 +213,32 @@ def test_full_networks_learn_where_the_released_ones_do():
     names = {name.removeprefix("unet.") for name in model.parts()["bokeh_lora"]}
     assert names == set(adapter.processor)
     checkpoint.check(model.weights({}), "trained")
+
+
+def test_an_adapter_in_the_released_layout_holds_what_was_trained(tmp_path):
+    settings = Settings(stages=(), base=GOLDEN / "sd", bokeh_rank=3, sr_rank=2)
+    model = build(settings)
+    model.add_sr_lora(settings.sr_rank)
+    torch.manual_seed(0)
+    for names in (model.parts()[part] for part in ("sr_lora", "encoder_lora", "bokeh_lora", "controlnet")):
+        for name in names:
+            torch.nn.init.normal_(model.get_parameter(name), std=0.1)
+    template, file = GOLDEN / "lora.pkl", tmp_path / "adapter.pkl"
+    write_adapter(model, settings, template, file)
+    # The released code finds the same classes there as in its own file.
+    classes = [{name for name in checkpoint.named_classes(path) if "Storage" not in name} for path in (file, template)]
+    assert classes[0] == classes[1]
+    adapter, expected = checkpoint.read_adapter(file), checkpoint.read_adapter(template)
+    for part in ("unet", "vae", "controlnet", "processor"):
+        assert getattr(adapter, part).keys() == getattr(expected, part).keys(), part
+    assert set(adapter.unet_modules) == set(expected.unet_modules)
+    merged, trained = checkpoint.merge(checkpoint.read_base(GOLDEN / "sd"), adapter), model.weights({})
+    assert merged.config == trained.config
+    for part in ("unet", "controlnet", "vae"):
+        found, wanted = getattr(merged, part), getattr(trained, part)
+        assert found.keys() == wanted.keys(), part
+        for key, value in wanted.items():
+            assert (found[key] - value).abs().max() <= 1e-5 * value.abs().max().clamp(min=1e-3), key
 
 
 def test_full_networks_take_a_step_of_every_kind(drawn, tmp_path, monkeypatch):
