@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from magicbokeh_ops.codec import make_codec
 from magicbokeh_ops.network import ControlNet, UNet
 from magicbokeh_ops.training import train as training
 from magicbokeh_ops.training.export import write_adapter
+from magicbokeh_ops.training.losses import PictureLoss
 from magicbokeh_ops.training.settings import Settings, Stage, read_settings
 from magicbokeh_ops.training.trainee import build, build_nano
 
@@ -270,6 +272,29 @@ def test_bad_settings_are_named(tmp_path, content, message):
     file.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=message):
         read_settings(file)
+
+
+def test_lpips_is_added_by_its_weight(monkeypatch):
+    """With a stand-in: its weights could not be had."""
+
+    class Distance(torch.nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            assert net == "vgg"
+            self.unused = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, picture, truth, normalize):
+            assert normalize  # pictures are in [0, 1]
+            return (picture - truth).abs().mean((1, 2, 3), keepdim=True)
+
+    monkeypatch.setitem(sys.modules, "lpips", SimpleNamespace(LPIPS=Distance))
+    picture, truth = torch.rand(2, 3, 8, 8, requires_grad=True), torch.rand(2, 3, 8, 8)
+    loss = PictureLoss(lpips=0.5)
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    found = loss(picture, truth)
+    assert torch.allclose(found, PictureLoss()(picture, truth) + 0.5 * (picture - truth).abs().mean())
+    found.backward()
+    assert picture.grad.abs().sum() > 0
 
 
 def test_rate_rises_and_falls():
