@@ -364,12 +364,15 @@ def test_synth_writes_an_evaluation_folder(folders, tmp_path):
 
 def test_a_set_to_evaluate_on_has_something_in_focus_and_something_out_of_it_everywhere(folders, tmp_path):
     images, cutouts = folders
-    plain = Batches(Folders(images, cutouts), 96, 1, 0, 2, Degradation(4.0, "full"))
+    plain = Batches(Folders(images, cutouts), 96, 1, 0, 8, Degradation(4.0, "full"))
     first = next(step for step in range(50) if plain.make(step).focus_mask.unique().numel() < 2)
-    synth("--output", tmp_path / "set", "--images", images, "--cutouts", cutouts, "--k-limit", 2, "--count", first + 1)
+    synth("--output", tmp_path / "set", "--images", images, "--cutouts", cutouts, "--k-limit", 8, "--count", first + 1)
     masks = sorted((tmp_path / "set" / "mask").iterdir())
     assert len(masks) == first + 1
     assert all(files.read_map(mask).unique().numel() == 2 for mask in masks)
+    assert "raise --k-limit" in synth(
+        "--output", tmp_path / "flat", "--images", images, "--cutouts", cutouts, "--k-limit", 2, code=1
+    )
 
 
 def test_synth_says_what_is_missing(folders, tmp_path):
