@@ -538,7 +538,7 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
     batches = dataset.Batches(source, size, 1, seed, k_limit, Degradation(scale, strength), ray_traced=ray_traced)
     rows, settings = [], {}
     # Evaluation needs something in focus and something out of it; K is 0 in one of ten.
-    samples = (batches.make(step) for step in itertools.count())
+    samples = (batches.make(step) for step in range(10 * count))
     mixed = (sample for sample in samples if output is None or sample.focus_mask.unique().numel() == 2)
     for step, sample in enumerate(tqdm(itertools.islice(mixed, count), total=count, desc="scenes")):
         if preview is not None:
@@ -555,6 +555,8 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
             for folder, planes in maps.items():
                 files.write_map(output / folder / f"{name}.png", planes)
             settings[name] = {"k": float(sample.k), "focus": float(sample.focus)}
+    if output is not None and len(settings) < count:
+        raise ValueError(f"{output} has {len(settings)} samples; in most all is in focus, so raise --k-limit.")
     if preview is not None:
         files.write_photo(preview, torch.cat(rows, -2))
         click.echo(f"{preview}: {count} samples")
