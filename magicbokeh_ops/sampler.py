@@ -74,13 +74,20 @@ def predict(
     defocus, regions (focus mask): (B, 1, H, W) at image size; regions None = one region.
     """
     config = unet.config
-    latent = latent * config.latent_scale
-    x = latent.to(device, dtype)
+    latent = latent.float() * config.latent_scale
     if regions is not None:
         regions = regions.to(device, dtype)
-    found = unet(x, controlnet(x, defocus.to(device, dtype)), regions).to(latent.device)
-    clean = clean_latent(latent, found) if config.prediction == "epsilon" else latent.float() - found.float()
-    return clean / config.latent_scale
+
+    def networks(x: Tensor) -> Tensor:
+        x = x.to(device, dtype)
+        return unet(x, controlnet(x, defocus.to(device, dtype)), regions).to(latent)
+
+    if config.prediction == "epsilon":
+        return clean_latent(latent, networks(latent)) / config.latent_scale
+    # The networks' norms forget contrast, without which they would take too much out of flat pictures.
+    mean = latent.mean((2, 3), keepdim=True)
+    spread = latent.std((2, 3), keepdim=True).mean(1, keepdim=True).clamp(min=0.01)
+    return (latent - spread * networks((latent - mean) / spread)) / config.latent_scale
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,10 @@ def build_nano(settings: Settings) -> Trainee:
     unet, controlnet = UNet(config), ControlNet(config)
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)
+    for module in controlnet.controlnet_cond_embedding.modules():
+        if isinstance(module, nn.Conv2d):  # the defocus would hardly be heard: torch's own start fades without norms
+            nn.init.kaiming_normal_(module.weight, a=0.2)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     return Trainee(unet, controlnet, PatchCodec())
 
 
