@@ -3,6 +3,7 @@
 import logging
 
 FLOOR = (0, 3, 64)
+WEB_DIRECTORY = "./web"
 
 try:
     from comfyui_version import __version__ as host_version

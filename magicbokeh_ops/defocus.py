@@ -13,6 +13,7 @@ from torch import Tensor
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
+SUBJECT_SIDE = 256  # pixels of the map in which the nearest subject is looked for
 
 
 def check_image(image: Tensor) -> None:
@@ -185,6 +186,49 @@ def focus_from_point(disparity: Tensor, x: float, y: float) -> float:
     inside = dy[:, None] ** 2 + dx**2 <= radius**2
     inside[row - rows.start, column - columns.start] = True
     return float(disparity[..., rows, columns][..., inside].median())
+
+
+def focus_from_box(disparity: Tensor, left: float, top: float, right: float, bottom: float) -> float:
+    """Disparity in focus: the lower median over the ellipse that fits into a box, whose corners are background.
+
+    Edges of the box: 0..1 from the left and the top. Raises ValueError if no pixel lies in it.
+    """
+    height, width = disparity.shape[-2:]
+    # A box of less than a pixel still means the pixel that it lies in.
+    half_width, half_height = (max(size, 1.5) / 2 for size in ((right - left) * width, (bottom - top) * height))
+    dy = (torch.arange(height, device=disparity.device) + 0.5 - (top + bottom) / 2 * height) / half_height
+    dx = (torch.arange(width, device=disparity.device) + 0.5 - (left + right) / 2 * width) / half_width
+    inside = dy[:, None] ** 2 + dx**2 <= 1
+    if not inside.any():
+        raise ValueError(
+            f"focus box goes from ({left:.3g}, {top:.3g}) to ({right:.3g}, {bottom:.3g}), with 0..1 being the photo; "
+            "nothing of it lies in the photo."
+        )
+    return float(disparity[..., inside].median())
+
+
+def focus_on_nearest(disparity: Tensor) -> float:
+    """Disparity in focus when nothing says what the subject is: the lower median over the largest near region.
+
+    Near is what lies on the near side of the split that keeps both sides most alike (Otsu 1979), in the first frame, which is
+    looked at with at most 256 pixels on its longer side.
+    """
+    from scipy import ndimage
+
+    check_map(disparity, "disparity")
+    frame, longer = disparity[:1], max(disparity.shape[-2:])
+    if longer > SUBJECT_SIDE:
+        frame = resize(frame, [max(1, round(n * SUBJECT_SIDE / longer)) for n in frame.shape[-2:]])
+    values = frame[0, 0].cpu().numpy()
+    ordered = np.sort(values, axis=None).astype(np.float64)
+    count = np.arange(1, ordered.size)
+    below = ordered.cumsum()[:-1]
+    far, near = below / count, (ordered.sum() - below) / (ordered.size - count)
+    split = ordered[np.argmax(count * (ordered.size - count) * (near - far) ** 2)]
+    islands, _ = ndimage.label(values > split)
+    sizes = np.bincount(islands.ravel())
+    sizes[0] = 0
+    return float(torch.from_numpy(values[islands == sizes.argmax()]).median())
 
 
 def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:

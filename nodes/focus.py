@@ -7,7 +7,15 @@ from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.overlay import focus_overlay
 from . import host
 
-MODES = ["point", "mask", "value"]
+MODES = ["point", "mask", "value", "box", "nearest subject"]
+
+
+def focus_box() -> list:
+    """The socket for detectors' boxes, where the host has the type."""
+    if not hasattr(io, "BoundingBox"):
+        return []
+    tooltip = "What should be sharp, for focus_mode box: from a face or object detector, in pixels of the photo."
+    return [io.BoundingBox.Input("focus_box", optional=True, force_input=True, tooltip=tooltip)]
 
 
 class DefocusMap(io.ComfyNode):
@@ -17,7 +25,9 @@ class DefocusMap(io.ComfyNode):
             node_id="MagicBokehDefocusMap",
             display_name="Defocus Map",
             description="Sets the focus by a point, a mask or a value, and tells how blurred every pixel will be.",
-            search_aliases=["focus", "depth of field", "circle of confusion", "bokeh", "refocus", "aperture"],
+            search_aliases=["focus", "depth of field", "circle of confusion", "bokeh", "refocus", "aperture", "autofocus"],
+            # So that the page can run up to here and no further, for Get depth.
+            is_output_node=True,
             inputs=[
                 io.Mask.Input(
                     "disparity", tooltip="1 = nearest. From Disparity From Depth, or any depth node that gives disparity."
@@ -31,7 +41,8 @@ class DefocusMap(io.ComfyNode):
                     "focus_mode",
                     options=MODES,
                     default="point",
-                    tooltip="point: what lies under focus_x, focus_y. mask: the median depth under focus_mask. value: focus itself.",
+                    tooltip="point: what lies under focus_x, focus_y. mask: the median depth under focus_mask. value: focus itself. box: what is in the "
+                    "middle of focus_box, such as a face. nearest subject: the largest near region.",
                 ),
                 host.fraction("focus_x", 0.5, "Focus point from the left (0) to the right edge (1), for focus_mode point."),
                 host.fraction("focus_y", 0.5, "Focus point from the top (0) to the bottom edge (1), for focus_mode point."),
@@ -42,6 +53,7 @@ class DefocusMap(io.ComfyNode):
                     optional=True,
                     tooltip="What should be sharp, for focus_mode mask: painted, or from a background remover or SAM.",
                 ),
+                *focus_box(),
             ],
             outputs=[
                 io.Mask.Output(display_name="defocus", tooltip="Blur radius / 32: what the MagicBokeh model sees."),
@@ -52,7 +64,9 @@ class DefocusMap(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None) -> io.NodeOutput:
+    def execute(
+        cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None, focus_box=None
+    ) -> io.NodeOutput:
         disparity = host.mask_to_map(disparity, "disparity")
         ops.check_disparity(disparity)
         photo = None if image is None else host.image_to_planes(image)[0]
@@ -66,6 +80,10 @@ class DefocusMap(io.ComfyNode):
             focus = ops.focus_from_mask(disparity, host.mask_to_map(focus_mask, "focus_mask").to(disparity.device))
         elif focus_mode == "point":
             focus = ops.focus_from_point(disparity, focus_x, focus_y)
+        elif focus_mode == "box":
+            focus = ops.focus_from_box(disparity, *cls.edges(focus_box, *disparity.shape[-2:]))
+        elif focus_mode == "nearest subject":
+            focus = ops.focus_on_nearest(disparity)
         elif focus_mode != "value":
             raise ValueError(f"focus_mode is {focus_mode!r}; choose one of: {', '.join(MODES)}.")
         point = (focus_x, focus_y) if focus_mode == "point" else None
@@ -81,7 +99,18 @@ class DefocusMap(io.ComfyNode):
             focus,
             host.planes_to_image(shown),
             k,
+            ui={**host.save_view(backdrop[:1], disparity[:1]), "magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]},
         )
+
+    @staticmethod
+    def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom in 0..1 of the first box: one, a list, or a list for each frame, in pixels of the photo."""
+        while isinstance(boxes, list):
+            boxes = next((box for box in boxes if box), None)
+        if not boxes:
+            raise ValueError("focus_box holds no box; connect a detector that finds something, or set focus_mode to point.")
+        left, top = boxes["x"] / width, boxes["y"] / height
+        return left, top, left + boxes["width"] / width, top + boxes["height"] / height
 
 
 class FocusMask(io.ComfyNode):

@@ -1,10 +1,12 @@
 """Every contact of the nodes with ComfyUI: schemas across versions, tensors, devices, progress and interrupts."""
 
+import hashlib
 import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -16,14 +18,17 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
+from PIL import Image
 from torch import Tensor, nn
 
 from ..magicbokeh_ops import depth, sampler
 from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, is_patch_codec, vae_from_ldm, vae_sizes
+from ..magicbokeh_ops.defocus import resize
 from ..magicbokeh_ops.network import Config, ControlNet, UNet
 from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
 
 MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is where other packs keep the same files
+VIEW_SIDE = 1024  # pixels of the photo that the page gets
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
 # Upper bound per latent cell of a tile, measured on the full-size network (40 kB in fp32), and what does not depend on it.
 VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
@@ -98,6 +103,30 @@ def map_to_mask(values: Tensor) -> Tensor:
 def _keep(values: Tensor) -> Tensor:
     dtype = mm.intermediate_dtype() if hasattr(mm, "intermediate_dtype") else torch.float32
     return values.to(device=mm.intermediate_device(), dtype=dtype).contiguous()
+
+
+def save_view(photo: Tensor, disparity: Tensor) -> dict[str, list]:
+    """Photo (1, 3, H, W) and disparity (1, 1, H, W) for the page, in the temporary folder: what `web/focus.js` shows.
+
+    Disparity is a picture with its high byte in red and its low byte in green, since browsers read 8 bits of a channel.
+    """
+    size = photo.shape[-2:]
+    shorter = [max(1, round(n * min(1, VIEW_SIDE / max(size)))) for n in size]
+    small = (resize(plane.float().cpu(), shorter).clamp(0, 1)[0] for plane in (photo, disparity))
+    rgb, near = ((planes * levels).round().int() for planes, levels in zip(small, (255, 65535)))
+    near = torch.cat([near // 256, near % 256, torch.zeros_like(near)])
+    files = []
+    for planes, options in ((rgb, {"format": "JPEG", "quality": 90}), (near, {"format": "PNG", "compress_level": 1})):
+        content = BytesIO()
+        Image.fromarray(planes.permute(1, 2, 0).byte().numpy()).save(content, **options)
+        # Named by what is in it: the same picture is written once, and the page's cache knows a new one.
+        name = f"magicbokeh_{hashlib.sha256(content.getvalue()).hexdigest()[:24]}.{options['format'].lower()}"
+        folder = Path(folder_paths.get_temp_directory())
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.getvalue())
+        files.append({"filename": name, "subfolder": "", "type": "temp"})
+    height, width = size
+    return {"magicbokeh_photo": files[:1], "magicbokeh_disparity": files[1:], "magicbokeh_size": [width, height]}
 
 
 def compute_device(memory: int) -> torch.device:

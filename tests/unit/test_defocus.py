@@ -206,3 +206,26 @@ def test_a_thin_stroke_on_a_large_mask_counts():
     assert defocus.focus_from_mask(ramp(64, 64), mask) == pytest.approx(120 / 1024, abs=0.02)
     with pytest.raises(ValueError, match="no pixel above one half"):
         defocus.focus_from_mask(ramp(), torch.full((1, 1, 8, 8), 0.5))
+
+
+def test_focus_from_a_box_is_the_median_of_what_is_in_its_middle():
+    disparity = torch.full((1, 1, 40, 60), 0.2)
+    y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(60) + 0.5, indexing="ij")
+    disparity[0, 0][((y - 20) / 10) ** 2 + ((x - 30) / 15) ** 2 <= 1] = 0.7
+    assert defocus.focus_from_box(disparity, 0.25, 0.25, 0.75, 0.75) == pytest.approx(0.7)
+    # Less than a pixel, and partly outside.
+    assert defocus.focus_from_box(disparity, 0.5, 0.5, 0.5, 0.5) == pytest.approx(0.7)
+    assert defocus.focus_from_box(disparity, -0.2, -0.2, 0.2, 0.2) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="nothing of it lies in the photo"):
+        defocus.focus_from_box(disparity, 1.5, 0.2, 1.7, 0.4)
+
+
+def test_the_nearest_subject_is_the_largest_near_region():
+    disparity = torch.linspace(0.1, 0.3, 600).expand(1, 1, 400, 600).clone()
+    disparity[..., 100:350, 100:250] = 0.7
+    disparity[..., 20:60, 400:500] = 0.95  # nearer, but small
+    assert defocus.focus_on_nearest(disparity) == pytest.approx(0.7, abs=0.01)
+    assert defocus.focus_on_nearest(disparity) == defocus.focus_on_nearest(disparity.clone())
+    assert defocus.focus_on_nearest(torch.full((1, 1, 8, 8), 0.4)) == pytest.approx(0.4)
+    # One focus for all frames: that of the first.
+    assert defocus.focus_on_nearest(torch.cat([disparity, 1 - disparity])) == defocus.focus_on_nearest(disparity)

@@ -1,0 +1,64 @@
+"""The page's script against the library: one rule in two languages."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from magicbokeh_ops import defocus
+from magicbokeh_ops.overlay import focus_overlay
+
+ROOT = Path(__file__).parents[2]
+
+
+def vectors() -> dict:
+    torch.manual_seed(0)
+    out = {"points": [], "bands": []}
+    integers = torch.tensor([0, 1, 255, 256, 40000, 65535])
+    packed = torch.stack([integers // 256, integers % 256, torch.zeros(6).long(), torch.full((6,), 255)], 1)
+    out["packed"] = {"bytes": packed.flatten().tolist(), "values": (integers / 65535).tolist()}
+    for height, width in ((7, 5), (40, 60), (233, 150)):
+        near = torch.rand(1, 1, height, width)
+        points = [(0, 0), (1, 1), (0.5, 0.5), *torch.rand(20, 2).tolist()]
+        asked = [{"x": x, "y": y, "focus": defocus.focus_from_point(near, x, y)} for x, y in points]
+        out["points"].append({"width": width, "height": height, "values": near.flatten().tolist(), "points": asked})
+    for focus, k in ((0.5, 32.0), (0.2, 24.0), (1.0, 100.5)):
+        # Values at the very edge of the band too.
+        edges = focus + torch.tensor([-3.2, 3.2]) / k
+        near = torch.cat([edges, edges.nextafter(torch.tensor(9.0)), edges.nextafter(torch.tensor(-9.0)), torch.rand(500)])
+        near = near.clamp(0, 1)[None, None, None]
+        mask = defocus.focus_mask(defocus.defocus_map(near, focus, k))
+        out["bands"].append(
+            {"values": near.flatten().tolist(), "focus": focus, "k": k, "mask": (mask.flatten() > 0.5).tolist()}
+        )
+    # The overlay's legend lies in the lower left corner: look at the upper half only.
+    photo, near = torch.randint(256, (1, 3, 200, 200)) / 255, torch.rand(1, 1, 200, 200)
+    half = (slice(None), slice(None), slice(0, 100))
+    alpha = torch.ones(1, 1, 200, 200)
+    shown = focus_overlay(photo, near, 0.4, 20)
+
+    def levels(planes):
+        return (255 * torch.cat([planes, alpha], 1)[half]).round().int()[0].permute(1, 2, 0).flatten().tolist()
+
+    out["overlay"] = {
+        "photo": levels(photo),
+        "values": near[half].flatten().tolist(),
+        "focus": 0.4,
+        "k": 20,
+        "overlay": levels(shown),
+    }
+    return out
+
+
+def test_the_page_computes_what_the_node_computes(tmp_path):
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    (tmp_path / "vectors.json").write_text(json.dumps(vectors()))
+    environment = {**os.environ, "VECTORS": str(tmp_path / "vectors.json")}
+    files = sorted(map(str, (ROOT / "tests" / "web").glob("*.test.mjs")))
+    done = subprocess.run(["node", "--test", *files], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,73 @@
+// The words of the focus view.
+
+const ENGLISH = {
+  label: "Photo. Click or drag to focus. Arrow keys move the focus, plus and minus change k, 1 to 3 choose the view, Enter gets the depth.",
+  photo: "Photo",
+  map: "Focus map",
+  preview: "Preview",
+  depth: "Get depth",
+  titles: {
+    photo: "The photo as it is",
+    map: "Green is in focus, orange in front of it, blue behind",
+    preview: "A quick look at the blur; the nodes do it better",
+    depth: "Run as far as this node needs, and no further",
+  },
+  noPhoto: "Connect a photo to image",
+  noDepth: "Get depth shows what will be sharp",
+  notYet: "Get depth finds this focus",
+  stale: "The photo has changed: Get depth",
+  noPreview: "No preview: this browser has no WebGL 2",
+  focus: "Focus",
+  locked: "focus is connected",
+  modes: { mask: "mask", value: "value", box: "box", "nearest subject": "nearest subject" },
+};
+
+const CHINESE = {
+  label: "照片。点击或拖动以对焦。方向键移动焦点，加减键改变 k，1 到 3 切换视图，回车获取深度。",
+  photo: "照片",
+  map: "对焦图",
+  preview: "预览",
+  depth: "获取深度",
+  titles: {
+    photo: "原始照片",
+    map: "绿色为合焦，橙色在焦点之前，蓝色在焦点之后",
+    preview: "快速查看虚化效果；节点的结果更好",
+    depth: "只运行到此节点所需的部分",
+  },
+  noPhoto: "请将照片连接到 image",
+  noDepth: "获取深度后可看到清晰区域",
+  notYet: "获取深度后才知道此焦点",
+  stale: "照片已更换：请重新获取深度",
+  noPreview: "无法预览：此浏览器不支持 WebGL 2",
+  focus: "焦点",
+  locked: "焦点已被连接",
+  modes: { mask: "遮罩", value: "数值", box: "方框", "nearest subject": "最近主体" },
+};
+
+const JAPANESE = {
+  label: "写真。クリックまたはドラッグでピントを合わせます。矢印キーでピントを移動、プラスとマイナスで k を変更、1〜3 で表示を切り替え、Enter で深度を取得します。",
+  photo: "写真",
+  map: "ピント表示",
+  preview: "プレビュー",
+  depth: "深度を取得",
+  titles: {
+    photo: "元の写真",
+    map: "緑はピントの合う範囲、橙は手前、青は奥",
+    preview: "ボケの簡易表示。仕上がりはノードのほうが良くなります",
+    depth: "このノードに必要なところまで実行します",
+  },
+  noPhoto: "image に写真を接続してください",
+  noDepth: "深度を取得すると、鮮明になる範囲が分かります",
+  notYet: "このピントは深度の取得後に分かります",
+  stale: "写真が変わりました。深度を取得し直してください",
+  noPreview: "プレビューできません: このブラウザーに WebGL 2 がありません",
+  focus: "ピント",
+  locked: "ピントは接続されています",
+  modes: { mask: "マスク", value: "数値", box: "枠", "nearest subject": "最も近い被写体" },
+};
+
+/** The words for a language of ComfyUI, such as "zh" or "zh-TW". */
+export function textFor(language) {
+  const main = String(language ?? "en").split("-")[0];
+  return { zh: CHINESE, ja: JAPANESE }[main] ?? ENGLISH;
+}

@@ -1,0 +1,332 @@
+// The focus view: what it computes (as magicbokeh_ops/defocus.py and overlay.py do), and its element. Knows nothing of ComfyUI.
+
+import { makeLens } from "./lens.mjs";
+
+const K_TRAINED = 32;
+const THRESHOLD = Math.fround(0.1);
+const IN_FOCUS = [77, 217, 89];
+const IN_FRONT = [255, 140, 26];
+const BEHIND = [51, 128, 255];
+const MAP_SIDE = 512; // pixels of the focus map, so that it keeps up with dragging
+
+export const VIEWS = ["photo", "map", "preview"];
+
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+/** Where a picture lies in a box that contains it whole: {x, y, width, height}. */
+export function contain(width, height, pictureWidth, pictureHeight) {
+  const scale = Math.min(width / pictureWidth, height / pictureHeight);
+  const [w, h] = [pictureWidth * scale, pictureHeight * scale];
+  return { x: (width - w) / 2, y: (height - h) / 2, width: w, height: h };
+}
+
+/** A point of the screen as 0..1 from the picture's left and top. rect: of the box on screen, zoomed or not; width: its own. */
+export function pointAt(clientX, clientY, rect, width, place) {
+  const zoom = rect.width / width;
+  const round = (value) => Math.round(clamp(value, 0, 1) * 1e4) / 1e4;
+  return [
+    round(((clientX - rect.left) / zoom - place.x) / place.width),
+    round(((clientY - rect.top) / zoom - place.y) / place.height),
+  ];
+}
+
+/** Disparity in 0..1 from RGBA bytes: high byte in red, low byte in green. */
+export function unpack(bytes) {
+  const values = new Float32Array(bytes.length / 4);
+  for (let i = 0; i < values.length; i++) values[i] = (bytes[4 * i] * 256 + bytes[4 * i + 1]) / 65535;
+  return values;
+}
+
+/** Disparity under a point: the lower median over a disc of 1 % of the shorter side, as focus_from_point. */
+export function focusFromPoint(disparity, width, height, x, y) {
+  const column = Math.min(Math.trunc(x * width), width - 1);
+  const row = Math.min(Math.trunc(y * height), height - 1);
+  const radius = Math.max(1, 0.01 * Math.min(height, width));
+  const reach = Math.trunc(radius) + 1;
+  const found = [];
+  for (let r = Math.max(row - reach, 0); r <= Math.min(row + reach, height - 1); r++) {
+    for (let c = Math.max(column - reach, 0); c <= Math.min(column + reach, width - 1); c++) {
+      const inside = (r + 0.5 - y * height) ** 2 + (c + 0.5 - x * width) ** 2 <= radius ** 2;
+      if (inside || (r === row && c === column)) found.push(disparity[r * width + c]);
+    }
+  }
+  found.sort((a, b) => a - b);
+  return found[(found.length - 1) >> 1];
+}
+
+/** Blur radius / 32, positive in front of the focus, in single precision as the node has it. */
+export function signedDefocus(disparity, focus, k) {
+  return Math.fround(Math.fround(Math.fround(k) * Math.fround(disparity - Math.fround(focus))) / K_TRAINED);
+}
+
+/** Tint RGBA bytes by where the focus lies, as focus_overlay: green in focus, orange in front of it, blue behind. */
+export function focusMap(photo, disparity, focus, k, out) {
+  for (let i = 0; i < disparity.length; i++) {
+    const defocus = signedDefocus(disparity[i], focus, k);
+    const size = Math.abs(defocus);
+    const blurred = size > THRESHOLD;
+    const strength = blurred ? 0.25 + 0.45 * Math.min(size, 1) : 0.35;
+    const tint = blurred ? (defocus > 0 ? IN_FRONT : BEHIND) : IN_FOCUS;
+    const p = 4 * i;
+    const grey = (photo[p] + photo[p + 1] + photo[p + 2]) / 3;
+    for (let channel = 0; channel < 3; channel++) {
+      out[p + channel] = 0.5 * (photo[p + channel] + grey) * (1 - strength) + tint[channel] * strength;
+    }
+    out[p + 3] = 255;
+  }
+}
+
+const STYLE = `
+.magicbokeh-focus{display:flex;flex-direction:column;gap:4px;box-sizing:border-box;width:100%;height:100%;min-height:240px;font:12px system-ui,sans-serif;color:var(--input-text,#ddd)}
+.magicbokeh-focus [role=application]{position:relative;flex:1;min-height:180px;overflow:hidden;border-radius:6px;background:#0008;outline:none;touch-action:none;cursor:crosshair}
+.magicbokeh-focus [role=application]:focus-visible{box-shadow:inset 0 0 0 2px #4af}
+.magicbokeh-focus canvas{position:absolute;inset:0;width:100%;height:100%}
+.magicbokeh-focus output{position:absolute;inset:auto 0 0 0;padding:2px 6px;background:#000b;color:#fff;font-size:11px;pointer-events:none}
+.magicbokeh-focus div:last-child{display:flex;gap:4px;flex-wrap:wrap}
+.magicbokeh-focus button{flex:1 1 auto;font:inherit;padding:2px 6px;border:1px solid #8888;border-radius:4px;background:var(--comfy-input-bg,#0004);color:inherit;cursor:pointer}
+.magicbokeh-focus button[aria-pressed=true]{background:#4af;color:#000}`;
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+/** A picture's pixels, at most `side` wide and high. */
+function pixels(picture, side, smooth = true) {
+  const scale = Math.min(1, side / Math.max(picture.naturalWidth, picture.naturalHeight));
+  const [width, height] = [picture.naturalWidth, picture.naturalHeight].map((n) => Math.max(1, Math.round(n * scale)));
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = smooth;
+  context.drawImage(picture, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+/**
+ * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
+ *
+ * model: get() -> {x, y, k, mode, value, view, locked} of the node; set({x, y} or {k} or {view}); getDepth();
+ * done(), after a change by key, for undo. text: the words to show.
+ */
+export class FocusView {
+  constructor(model, text) {
+    this.model = model;
+    this.text = text;
+    if (!document.getElementById("magicbokeh-style")) {
+      document.head.append(element("style", { id: "magicbokeh-style" }, STYLE));
+    }
+    this.canvas = element("canvas");
+    this.hint = element("output", { "aria-live": "polite", "data-testid": "magicbokeh-hint" });
+    this.stage = element(
+      "div",
+      { role: "application", tabindex: "0", "aria-label": text.label, "data-testid": "magicbokeh-stage" },
+      this.canvas,
+      this.hint,
+    );
+    this.buttons = VIEWS.map((view) => {
+      const button = element("button", { type: "button", title: text.titles[view], "data-testid": `magicbokeh-${view}` }, text[view]);
+      button.addEventListener("click", () => this.choose(view));
+      return button;
+    });
+    const run = element("button", { type: "button", title: text.titles.depth, "data-testid": "magicbokeh-depth" }, text.depth);
+    run.addEventListener("click", () => model.getDepth());
+    this.root = element("div", { class: "magicbokeh-focus" }, this.stage, element("div", {}, ...this.buttons, run));
+    this.listen();
+    this.resized = new ResizeObserver(() => this.redraw());
+    this.resized.observe(this.stage);
+  }
+
+  /** Show an <img>, and forget the depth. */
+  setPhoto(photo) {
+    this.photo = photo;
+    this.depth = null;
+    this.redraw();
+  }
+
+  /** Show what a run has found. found: {mode, focus}; size: of the photo that the node had, in pixels, which k counts in. */
+  setDepth(photo, packed, found, size) {
+    this.photo = photo;
+    const whole = pixels(packed, Infinity, false);
+    const small = pixels(photo, MAP_SIDE);
+    const disparity = unpack(whole.data);
+    const [w, h] = [small.width, small.height];
+    const near = new Float32Array(w * h);
+    for (let r = 0; r < h; r++) {
+      for (let c = 0; c < w; c++) {
+        const from = Math.floor(((r + 0.5) * whole.height) / h) * whole.width + Math.floor(((c + 0.5) * whole.width) / w);
+        near[r * w + c] = disparity[from];
+      }
+    }
+    const map = Object.assign(document.createElement("canvas"), { width: w, height: h });
+    this.depth = { packed, disparity, width: whole.width, height: whole.height, found, size, small, near, map, tint: new ImageData(w, h) };
+    this.lens?.load(photo, packed);
+    this.redraw();
+  }
+
+  choose(view) {
+    this.model.set({ view });
+    this.redraw();
+  }
+
+  /** The disparity in focus, as far as it is known here. */
+  focus() {
+    const { x, y, mode, value } = this.model.get();
+    if (mode === "value") return value;
+    if (!this.depth) return null;
+    if (mode === "point") return focusFromPoint(this.depth.disparity, this.depth.width, this.depth.height, x, y);
+    return this.depth.found.mode === mode ? this.depth.found.focus : null;
+  }
+
+  redraw() {
+    this.pending ??= requestAnimationFrame(() => {
+      this.pending = null;
+      this.draw();
+    });
+  }
+
+  place() {
+    const { clientWidth, clientHeight } = this.stage;
+    if (!this.photo || !clientWidth || !clientHeight) return null;
+    return contain(clientWidth, clientHeight, this.photo.naturalWidth, this.photo.naturalHeight);
+  }
+
+  draw() {
+    const started = performance.now();
+    const state = this.model.get();
+    const density = Math.min(2, window.devicePixelRatio || 1) * clamp(this.model.zoom(), 1, 2);
+    const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
+    this.canvas.width = Math.max(1, Math.round(width * density));
+    this.canvas.height = Math.max(1, Math.round(height * density));
+    const context = this.canvas.getContext("2d");
+    context.setTransform(density, 0, 0, density, 0, 0);
+    this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(VIEWS[i] === state.view)));
+    const [place, focus] = [this.place(), this.focus()];
+    this.hint.textContent = this.describe(state, focus);
+    if (!place) return;
+    const area = [place.x, place.y, place.width, place.height];
+    context.drawImage(this.photo, ...area);
+    if (this.depth && focus !== null) {
+      if (state.view === "map") context.drawImage(this.map(focus, state.k), ...area);
+      if (state.view === "preview") this.preview(context, area, focus, state.k, density);
+    }
+    if (state.mode === "point") this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
+    this.milliseconds = performance.now() - started;
+  }
+
+  map(focus, k) {
+    const { small, near, map, tint } = this.depth;
+    focusMap(small.data, near, focus, k, tint.data);
+    map.getContext("2d").putImageData(tint, 0, 0);
+    return map;
+  }
+
+  preview(context, area, focus, k, density) {
+    if (this.lens === undefined) {
+      this.lens = makeLens();
+      this.lens?.load(this.photo, this.depth.packed);
+    }
+    if (!this.lens) {
+      this.hint.textContent = this.text.noPreview;
+      return;
+    }
+    const detail = this.dragging ? 0.5 : 1;
+    const [width, height] = [area[2], area[3]].map((n) => Math.max(1, Math.round(n * density * detail)));
+    context.drawImage(this.lens.draw(width, height, focus, (k * width) / this.depth.size[0], this.dragging ? 24 : 96), ...area);
+  }
+
+  cross(context, x, y, locked) {
+    for (const [width, color] of [[3.5, "#000a"], [1.5, locked ? "#fa4" : "#fff"]]) {
+      context.lineWidth = width;
+      context.strokeStyle = color;
+      context.beginPath();
+      context.arc(x, y, 9, 0, 2 * Math.PI);
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        context.moveTo(x + 4 * dx, y + 4 * dy);
+        context.lineTo(x + 14 * dx, y + 14 * dy);
+      }
+      context.stroke();
+    }
+  }
+
+  describe({ x, y, k, mode, locked }, focus) {
+    const { text } = this;
+    if (!this.photo) return text.noPhoto;
+    if (this.stale) return text.stale;
+    if (!this.depth) return text.noDepth;
+    if (focus === null) return text.notYet;
+    const where = mode === "point" ? `${Math.round(100 * x)} %, ${Math.round(100 * y)} %` : (text.modes[mode] ?? mode);
+    return `${text.focus} ${focus.toFixed(3)} (${where}), K ${k}${locked ? `; ${text.locked}` : ""}`;
+  }
+
+  listen() {
+    const { stage, model } = this;
+    const focusHere = (event) => {
+      const place = this.place();
+      if (!place || model.get().locked) return;
+      const [x, y] = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
+      model.set({ x, y });
+      this.redraw();
+    };
+    // Not prevented: the page takes its snapshots for undo at mouseup.
+    stage.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      event.stopPropagation();
+      stage.setPointerCapture(event.pointerId);
+      stage.focus({ preventScroll: true });
+      this.dragging = true;
+      focusHere(event);
+    });
+    stage.addEventListener("pointermove", (event) => {
+      if (!this.dragging) return;
+      event.stopPropagation();
+      focusHere(event);
+    });
+    stage.addEventListener("lostpointercapture", () => {
+      this.dragging = false;
+      this.redraw();
+    });
+    stage.addEventListener("keydown", (event) => this.key(event));
+    stage.addEventListener(
+      "wheel",
+      (event) => {
+        if (!event.altKey || document.activeElement !== stage) return;
+        event.preventDefault();
+        event.stopPropagation();
+        this.aperture(-Math.sign(event.deltaY));
+      },
+      { passive: false },
+    );
+  }
+
+  key(event) {
+    const step = event.shiftKey ? 0.05 : 0.005;
+    const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+    const state = this.model.get();
+    if (move) {
+      if (!state.locked) {
+        const [x, y] = [state.x + move[0], state.y + move[1]].map((value) => Math.round(clamp(value, 0, 1) * 1e4) / 1e4);
+        this.model.set({ x, y });
+      }
+    } else if (event.key === "+" || event.key === "-") this.aperture(event.key === "+" ? 1 : -1);
+    else if ("123".includes(event.key)) this.choose(VIEWS[event.key - 1]);
+    else if (event.key === "Enter") this.model.getDepth();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.redraw();
+    clearTimeout(this.settled);
+    this.settled = setTimeout(() => this.model.done(), 250);
+  }
+
+  aperture(step) {
+    this.model.set({ k: Math.max(0, this.model.get().k + step) });
+    this.redraw();
+  }
+
+  remove() {
+    this.resized.disconnect();
+    clearTimeout(this.settled);
+  }
+}
