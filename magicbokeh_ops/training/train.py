@@ -132,7 +132,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
                 loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp)
             loss.backward()
             run.average_gradients(accelerator, parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             optimizer.zero_grad()
             state.ema.step(state.learning)
