@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .color import match_low_frequencies, match_mean_and_spread
 from .defocus import check_image, check_map, resize
 from .network import TIMESTEP, UNet
+from .patch_codec import plain_blur
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
 TRAINED = 64  # latents per side of the pictures that the networks were trained on
@@ -78,16 +79,16 @@ def predict(
     if regions is not None:
         regions = regions.to(device, dtype)
 
-    def networks(x: Tensor) -> Tensor:
-        x = x.to(device, dtype)
-        return unet(x, controlnet(x, defocus.to(device, dtype)), regions).to(latent)
-
     if config.prediction == "epsilon":
-        return clean_latent(latent, networks(latent)) / config.latent_scale
+        x = latent.to(device, dtype)
+        found = unet(x, controlnet(x, defocus.to(device, dtype)), regions).to(latent)
+        return clean_latent(latent, found) / config.latent_scale
     # The networks' norms forget contrast, without which they would take too much out of flat pictures.
     mean = latent.mean((2, 3), keepdim=True)
     spread = latent.std((2, 3), keepdim=True).mean(1, keepdim=True).clamp(min=0.01)
-    return (latent - spread * networks((latent - mean) / spread)) / config.latent_scale
+    start = plain_blur(latent, defocus.to(latent))
+    x, photo = (((z - mean) / spread).to(device, dtype) for z in (start, latent))
+    return start - spread * unet(x, controlnet(photo, defocus.to(device, dtype)), regions).to(latent)
 
 
 @dataclass(frozen=True)

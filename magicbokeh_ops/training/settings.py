@@ -53,7 +53,7 @@ class Settings:
     base: Stable Diffusion 2.1-base, a folder or file; None for the nano networks. network: sizes of these, as in `network.Config`.
     sr_rank, bokeh_rank: of the LoRAs. masks: attention keeps focus and rest apart in bokeh steps; without them is an ablation.
     lpips: weight of LPIPS in the loss, for which the package lpips is needed.
-    precision: "no" or "bf16", of the computation. ema: decay of the averaged weights. save_seconds: between saved states.
+    clip: largest norm of the gradients. precision: "no" or "bf16", of the computation. ema: decay of the averaged weights. save_seconds: between saved states.
     sheet_steps: between sample sheets. saved: "fp32" or "fp16", of the merged file.
     """
 
@@ -65,6 +65,7 @@ class Settings:
     bokeh_rank: int = 64
     masks: bool = True
     lpips: float = 0.0
+    clip: float = 1.0
     precision: str = "no"
     ema: float = 0.999
     seed: int = 0

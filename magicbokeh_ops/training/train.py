@@ -91,7 +91,8 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
     first = saved["stage"] if saved else 0
     with accelerator.main_process_first():
         source, held_out = (run.find_source(settings, folder, apart) for apart in (False, True))
-    looked_at = run.to_device(run.make_batches(settings, held_out, settings.stages[0].size, 16, settings.seed).make(0), device)
+    largest = max(stage.size for stage in settings.stages)
+    looked_at = run.to_device(run.make_batches(settings, held_out, largest, 16, settings.seed).make(0), device)
     log = run.Log(folder / "log.jsonl", saved["lines"] if saved else 0) if accelerator.is_main_process else None
 
     for number, stage in enumerate(settings.stages):
@@ -132,7 +133,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
                 loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp)
             loss.backward()
             run.average_gradients(accelerator, parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
             optimizer.step()
             optimizer.zero_grad()
             state.ema.step(state.learning)

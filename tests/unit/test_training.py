@@ -9,11 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 
 from magicbokeh_ops import checkpoint, sampler
 from magicbokeh_ops.codec import make_codec
+from magicbokeh_ops.color import srgb_to_linear
 from magicbokeh_ops.network import ControlNet, UNet
+from magicbokeh_ops.patch_codec import PATCH, plain_blur
 from magicbokeh_ops.training import train as training
 from magicbokeh_ops.training.export import write_adapter
 from magicbokeh_ops.training.losses import PictureLoss
@@ -191,10 +194,35 @@ def test_exported_is_what_was_trained(drawn, tmp_path):
     assert picture.shape == photo.shape
 
 
-def test_nano_starts_as_the_identity():
+def test_nano_starts_as_a_plain_blur():
     model = build_nano(Settings(stages=(), network=NETWORK, bokeh_rank=2))
     photo, defocus = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
-    assert torch.allclose(model(photo, defocus, None), photo, atol=1e-6)
+    assert torch.allclose(model(photo, torch.zeros_like(defocus), None), photo, atol=1e-6)
+    blurred = (model.codec.decode(plain_blur(model.codec.encode(2 * photo - 1), defocus)) + 1) / 2
+    assert torch.allclose(model(photo, defocus, None), blurred, atol=1e-6)
+    assert (blurred - photo).abs().mean() > 0.1
+
+
+def test_plain_blur_spreads_light_as_a_disc_does():
+    def through(picture, radius):
+        latent = F.pixel_unshuffle(picture, PATCH)
+        return F.pixel_shuffle(plain_blur(latent, torch.full_like(picture[:, :1], radius / 32)), PATCH)
+
+    picture = 2 * torch.rand(1, 3, 96, 64) - 1
+    assert torch.equal(through(picture, 0.0), picture) and torch.equal(through(picture, 1.0), picture)
+    assert torch.allclose(through(torch.full_like(picture, 0.3), 20.0), torch.tensor(0.3), atol=1e-4)
+    # Light of points in all places of the grid, with the spread of a disc, a quarter of the squared radius on each axis.
+    torch.manual_seed(0)
+    for radius in (4, 6, 8):
+        spreads = []
+        for row, column in torch.randint(48, 80, (60, 2)).tolist():
+            point = torch.full((1, 3, 128, 128), -1.0)
+            point[..., row, column] = 1
+            light = srgb_to_linear((through(point, radius) + 1) / 2)[0, 0]
+            light = light / light.sum()
+            place = torch.arange(128.0)
+            spreads.append(float((light.sum(1) * (place - row) ** 2).sum()))
+        assert sum(spreads) / len(spreads) == pytest.approx(radius**2 / 4, rel=0.2)
 
 
 def test_full_networks_learn_where_the_released_ones_do():
