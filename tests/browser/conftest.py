@@ -68,7 +68,8 @@ class Canvas:
     def __init__(self, page: "Page", host: Host, modern: bool):
         self.page, self.host, self.modern = page, host, modern
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # ComfyUI 0.3.64's page has an error of its own.
+        page.on("pageerror", lambda error: self.errors.append(str(error)) if "magicbokeh" in (error.stack or "") else None)
         host.post("/settings", {"Comfy.VueNodes.Enabled": modern, "Comfy.TutorialCompleted": True})
         self.open()
 

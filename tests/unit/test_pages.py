@@ -1,0 +1,54 @@
+"""Help pages and languages."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+PACK = Path(__file__).parents[2]
+LANGUAGES = ("en", "zh", "ja")
+
+
+def node_ids() -> list[str]:
+    text = "\n".join(path.read_text() for path in (PACK / "nodes").glob("*.py"))
+    return sorted(re.findall(r'node_id="(\w+)"', text))
+
+
+def words(language: str) -> dict:
+    return json.loads((PACK / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+
+
+def keys(tree: dict) -> list:
+    return [(key, keys(value) if isinstance(value, dict) else None) for key, value in tree.items()]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_languages_say_the_same(language):
+    assert sorted(words(language)) == node_ids()
+    assert keys(words(language)) == keys(words("en"))
+
+
+def test_english_is_what_the_nodes_say():
+    said = set()
+    for path in (PACK / "nodes").glob("*.py"):
+        said |= {
+            n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        }
+    for name, entry in words("en").items():
+        assert {entry["display_name"], entry["description"]} <= said, name
+        for place in (*entry.get("inputs", {}).values(), *entry.get("outputs", {}).values()):
+            assert place.get("tooltip", entry["description"]) in said, (name, place)
+
+
+@pytest.mark.parametrize("name", node_ids())
+def test_every_node_has_a_help_page_with_its_inputs(name):
+    page = PACK / "web" / "docs" / f"{name}.md"
+    text = page.read_text()
+    assert text.startswith(f"# {words('en')[name]['display_name']}\n")
+    for picture in re.findall(r"\]\((images/[^)]+)\)", text):
+        assert (page.parent / picture).exists(), picture
+    rows = re.findall(r"^\| ([\w, ]+) \|", text, re.MULTILINE)[1:]
+    named = {part for row in rows for part in row.split(", ")}
+    assert named <= set(words("en")[name].get("inputs", {})), name
