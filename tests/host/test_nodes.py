@@ -2,8 +2,11 @@
 
 import time
 import urllib.error
+from io import BytesIO
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.host.conftest import node
 
@@ -135,6 +138,38 @@ def test_defocus_map(host):
     assert host.found(defocus("ramp", output=2))["shape"] == [1, 48, 64, 3]
     # The empty mask that Load Image gives for a photo without alpha may stay connected.
     assert host.found(defocus("ramp", mask="empty 64"))["shape"] == [1, 48, 64]
+
+
+def test_focus_by_what_is_near(host):
+    # The near side of a ramp is its right half.
+    assert host.found(defocus("ramp", output=1, focus_mode="nearest subject"))["number"] == pytest.approx(0.75, abs=0.02)
+
+
+def test_focus_by_boxes(host):
+    known = host.get("/object_info/MagicBokehDefocusMap")["MagicBokehDefocusMap"]["input"]["optional"]
+    if "focus_box" not in known:
+        pytest.skip("this ComfyUI has no boxes")
+    prompt = defocus("ramp", image="photo", output=1, focus_mode="box")
+    prompt["box"] = node("PrimitiveBoundingBox", x=8, y=8, width=16, height=16)
+    prompt["defocus"]["inputs"]["focus_box"] = ["box", 0]
+    assert host.found(prompt)["number"] == pytest.approx(16 / 64, abs=0.02)
+    prompt["box"] = node("TestBoxes", found=True)
+    assert host.found(prompt)["number"] == pytest.approx(48 / 64, abs=0.02)
+    prompt["box"] = node("TestBoxes", found=False)
+    assert "holds no box" in host.error(prompt)
+
+
+def test_what_the_page_gets(host):
+    outputs = host.run(defocus("ramp", image="photo", focus_x=0.25))["outputs"]["defocus"]
+    assert outputs["magicbokeh_size"] == [64, 48]
+    assert outputs["magicbokeh_focus"] == [{"mode": "point", "focus": pytest.approx(0.25, abs=0.02)}]
+    photo, packed = (Image.open(BytesIO(host.image(outputs[f"magicbokeh_{kind}"][0]))) for kind in ("photo", "disparity"))
+    assert photo.size == packed.size == (64, 48)
+    high, low, _ = np.moveaxis(np.asarray(packed.convert("RGB"), dtype=np.float64), -1, 0)
+    assert np.abs((high * 256 + low) / 65535 - np.linspace(0, 1, 64)).max() <= 1 / 65535
+    large = host.run(defocus("ramp", image="12 megapixels"))["outputs"]["defocus"]
+    assert large["magicbokeh_size"] == [4000, 3000]
+    assert Image.open(BytesIO(host.image(large["magicbokeh_photo"][0]))).size == (1024, 768)
 
 
 def test_focus_mask(host):

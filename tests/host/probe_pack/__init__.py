@@ -93,6 +93,17 @@ class TestGeometry:
         )
 
 
+class TestBoxes:
+    """What detectors give: a list of boxes for each frame, the best first."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"found": ("BOOLEAN",)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("BOUNDING_BOX",), "make", "test"
+
+    def make(self, found):
+        boxes = [{"x": 40.0, "y": 8.0, "width": 16.0, "height": 30.0, "score": 0.9}, {"x": 0, "y": 0, "width": 9, "height": 9}]
+        return ([[], boxes] if found else [[]],)
+
+
 class TestOutOfMemory:
     """The model runs out of memory in its first steps."""
 
@@ -200,6 +211,7 @@ NODE_CLASS_MAPPINGS = {
         TestImage,
         TestMask,
         TestGeometry,
+        TestBoxes,
         TestOutOfMemory,
         TestBlindDepth,
         TestStableDiffusion,
