@@ -4,13 +4,18 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test demo comfy clean
+.PHONY: test test-browser demo comfy clean
 
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -c tests/pytest.ini tests
+	$(BIN)/pytest -c tests/pytest.ini tests/unit tests/parity tests/host
+
+# In a real browser: needs Chromium, and a ComfyUI as the other tests find it.
+test-browser: $(VENV)/installed
+	$(BIN)/pip install --quiet playwright
+	$(BIN)/pytest -c tests/pytest.ini tests/browser
 
 demo: $(VENV)/installed
 	$(BIN)/magicbokeh demo --output demo_output
