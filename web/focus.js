@@ -137,6 +137,7 @@ class FocusNode {
       mode: this.named("focus_mode").value,
       value: Number(this.named("focus").value),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",
+      connected: linked("image"),
       locked: ["focus_x", "focus_y", "focus_mode"].some(linked) || Boolean(app.canvas?.read_only && !LiteGraph.vueNodesMode),
     };
   }

@@ -107,7 +107,7 @@ function pixels(picture, side, smooth = true) {
 /**
  * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
  *
- * model: get() -> {x, y, k, mode, value, view, locked} of the node; set({x, y} or {k} or {view}); getDepth();
+ * model: get() -> {x, y, k, mode, value, view, locked, connected} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
  * done(), after a change by key, for undo. text: the words to show.
  */
 export class FocusView {
@@ -250,9 +250,9 @@ export class FocusView {
     }
   }
 
-  describe({ x, y, k, mode, locked }, focus) {
+  describe({ x, y, k, mode, locked, connected }, focus) {
     const { text } = this;
-    if (!this.photo) return text.noPhoto;
+    if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
     if (!this.depth) return text.noDepth;
     if (focus === null) return text.notYet;
