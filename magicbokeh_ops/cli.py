@@ -7,12 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
-
-import click
 
 from . import checkpoint, defocus, depth, files, lens, sampler
 from .aperture import Aperture
