@@ -57,13 +57,20 @@ def plain_blur(latent: Tensor, defocus: Tensor) -> Tensor:
     return F.pixel_unshuffle(torch.where(level > 0, 2 * linear_to_srgb(mixed) - 1, picture), PATCH)
 
 
+def kaiming_start(network: nn.Module, slope: float = 0.0) -> None:
+    """He's start for convolutions without norms between, through which torch's own fades. slope: of the activation below 0."""
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter, a=slope)
+        else:
+            nn.init.zeros_(parameter)
+
+
 def _convolutions(channels: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for narrow, wide in zip(channels, channels[1:]):
         convolution = nn.Conv2d(narrow, wide, 3, padding=1)
-        # torch's own start fades from layer to layer where no norm is in between.
-        nn.init.kaiming_normal_(convolution.weight)
-        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        kaiming_start(convolution)
         layers += [convolution, nn.ReLU()]
     nn.init.zeros_(convolution.weight)
     return nn.Sequential(*layers[:-1])

@@ -193,7 +193,6 @@ export class FocusView {
   }
 
   draw() {
-    const started = performance.now();
     const state = this.model.get();
     const density = Math.min(2, window.devicePixelRatio || 1) * clamp(this.model.zoom(), 1, 2);
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
@@ -212,7 +211,6 @@ export class FocusView {
       if (state.view === "preview") this.preview(context, area, focus, state.k, density);
     }
     if (state.mode === "point") this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
-    this.milliseconds = performance.now() - started;
   }
 
   map(focus, k) {

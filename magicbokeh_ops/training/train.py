@@ -185,7 +185,7 @@ def look(model: Trainee, state: StageState, sample: Sample, masks: bool, path: P
     state.ema.store(state.learning)
     state.ema.copy_to(state.learning)
     bokeh, sharp = (
-        torch.cat([picture_of(model, part, kind, masks) for part in singles(sample)]).float() for kind in (True, False)
+        torch.cat([picture_of(model, part, kind, masks) for part in _singles(sample)]).float() for kind in (True, False)
     )
     state.ema.restore(state.learning)
     run.write_sheet(path, sample, bokeh, sharp)
@@ -200,7 +200,6 @@ def look(model: Trainee, state: StageState, sample: Sample, masks: bool, path: P
     }
 
 
-def singles(sample: Sample) -> Iterator[Sample]:
-    """A batch picture by picture."""
+def _singles(sample: Sample) -> Iterator[Sample]:
     for i in range(len(sample.lq)):
         yield Sample(**{key: value[i : i + 1] for key, value in vars(sample).items()})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..codec import DiffusersCodec
 from ..network import Config, ControlNet, UNet
-from ..patch_codec import PATCH, PatchCodec
+from ..patch_codec import PATCH, PatchCodec, kaiming_start
 from ..sampler import predict
 from .settings import Settings
 
@@ -131,10 +131,7 @@ def build_nano(settings: Settings) -> Trainee:
     unet, controlnet = UNet(config), ControlNet(config)
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)
-    for module in controlnet.controlnet_cond_embedding.modules():
-        if isinstance(module, nn.Conv2d):  # the defocus would hardly be heard: torch's own start fades without norms
-            nn.init.kaiming_normal_(module.weight, a=0.2)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    kaiming_start(controlnet.controlnet_cond_embedding, 0.2)  # or the defocus would hardly be heard
     return Trainee(unet, controlnet, PatchCodec())
 
 
