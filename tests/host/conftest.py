@@ -1,4 +1,4 @@
-"""Real ComfyUI servers with the pack linked in, one for every installation found.
+"""Real ComfyUI servers with the pack in them, one for every installation found.
 
 COMFYUI_PATH (and COMFYUI_PYTHON) name one; otherwise ~/.cache/magicbokeh/ComfyUI-*/ with a venv/ inside are taken.
 """
@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,14 +88,18 @@ def nano_like() -> checkpoint.Weights:
     return model.weights({"trained": "not at all"})
 
 
-class Host:
-    """A running server."""
+def link_pack(place: Path) -> None:
+    place.symlink_to(PACK, target_is_directory=True)
 
-    def __init__(self, path: Path, python: str, base: Path):
+
+class Host:
+    """A running server. `install` puts the pack at the place it is given."""
+
+    def __init__(self, path: Path, python: str, base: Path, install: Callable[[Path], object] = link_pack):
         for folder in ("custom_nodes", "models", "input", "output", "temp", "user"):
             (base / folder).mkdir()
-        for name, source in (("magicbokeh", PACK), ("probe", Path(__file__).parent / "probe_pack")):
-            (base / "custom_nodes" / name).symlink_to(source, target_is_directory=True)
+        install(base / "custom_nodes" / "magicbokeh")
+        (base / "custom_nodes" / "probe").symlink_to(Path(__file__).parent / "probe_pack", target_is_directory=True)
         put_models(base / "models")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
