@@ -1,11 +1,13 @@
 """What holds for the package as a whole."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PACK = Path(__file__).parents[2]
 
@@ -60,3 +62,12 @@ print(time.perf_counter() - start)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACK)
     assert float(done.stdout) < 0.5
+
+
+@pytest.mark.parametrize("key, fits", [("Icon", lambda w, h: w == h <= 400), ("Banner", lambda w, h: w * 9 == h * 21)])
+def test_the_registry_finds_pictures_that_it_takes(key, fits):
+    text = (PACK / "pyproject.toml").read_text()
+    repository = re.search(r'^Repository = "https://github.com/(.+)"', text, re.MULTILINE)[1]
+    url = re.search(rf'^{key} = "(.+)"', text, re.MULTILINE)[1]
+    with Image.open(PACK / url.removeprefix(f"https://raw.githubusercontent.com/{repository}/main/")) as picture:
+        assert fits(*picture.size)
