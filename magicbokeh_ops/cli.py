@@ -602,7 +602,7 @@ def train_command(config, output, adapter_like):
 @click.argument("config", type=EXISTING)
 @click.option("--output", "-o", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
 def train_depth_command(config, output):
-    """Teach a depth model to bear bad photos, as CONFIG (YAML) says; see docs/training.md. Goes on when started again."""
+    """Teach a depth model to cope with bad photos, as CONFIG (YAML) says; see docs/training.md. Goes on when started again."""
     from .training.distill import distill, read_depth_settings
 
     click.echo(f"{distill(read_depth_settings(config), output)}")

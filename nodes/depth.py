@@ -15,7 +15,7 @@ class LoadDepthModel(io.ComfyNode):
         return host.schema(
             node_id="MagicBokehDepthLoader",
             display_name="Load Depth Model",
-            description="Loads Depth Anything V2, or DAdepth.pth of MagicBokeh, which bears noisy and soft photos. Nothing in a pickle "
+            description="Loads Depth Anything V2, or DAdepth.pth of MagicBokeh, which copes with noisy and soft photos. Nothing in a pickle "
             "is executed.",
             search_aliases=["depth anything", "DAdepth", "depth estimation", "load depth"],
             inputs=[

@@ -45,8 +45,9 @@ class DisparityFrom(io.ComfyNode):
                     max=1000.0,
                     step=0.1,
                     advanced=True,
-                    tooltip="For depth and inverted depth only: distance of the farthest point over that of the nearest. About 3 for "
-                    "a room, 10 for a street, 100 for a landscape. Larger: the background moves closer together.",
+                    tooltip="For depth and inverted depth only: how many times as far away the farthest point is as the nearest. "
+                    "About 3 for a room, 10 for a street, 100 for a landscape. The larger, the less the blur changes within the "
+                    "background.",
                 ),
                 host.refine(),
                 io.Image.Input("image", optional=True, tooltip="The photo, for refine. The disparity then gets its size."),

@@ -24,7 +24,8 @@ class DefocusMap(io.ComfyNode):
         return host.schema(
             node_id="MagicBokehDefocusMap",
             display_name="Defocus Map",
-            description="Sets the focus by a point, a mask or a value, and tells how blurred every pixel will be.",
+            description="Sets the focus by a point, a mask, a detector's box, on the nearest subject or by a value, and tells how "
+            "blurred every pixel will be.",
             search_aliases=["focus", "depth of field", "circle of confusion", "bokeh", "refocus", "aperture", "autofocus"],
             # So that the page can run up to here and no further, for Get depth.
             is_output_node=True,

@@ -56,12 +56,14 @@ def look_inputs() -> list:
             step=0.05,
             round=0.001,
             advanced=True,
-            tooltip="Anamorphic lens: discs become this much narrower than high. 1 = spherical, 1.33 to 2 = cinema.",
+            tooltip="Makes the bokeh discs upright ovals, this many times as high as wide, as anamorphic lenses do. 1 = not "
+            "stretched, as with an ordinary lens; 1.33 to 2 = cinema.",
         ),
         host.fraction(
             "cat_eye",
             0.0,
-            "Discs towards the corners are cut to lemons, as in fast lenses. Takes several times as long.",
+            "Cuts the discs towards the corners of the picture to pointed ovals, as the barrel of a fast lens does. 0 = none, "
+            "1 = strong. Takes several times as long.",
             advanced=True,
         ),
         factor("near_scale", "Factor on the blur in front of the focus. 0 keeps the foreground sharp."),

@@ -139,7 +139,11 @@ class Sampler(io.ComfyNode):
             "defocus of 0 it only restores.",
             search_aliases=["bokeh", "depth of field", "super resolution", "restore photo", "refocus", "one step diffusion"],
             inputs=[
-                Model.Input("model", tooltip="From Masked Attention, or from Load MagicBokeh for attention over everything."),
+                Model.Input(
+                    "model",
+                    tooltip="From MagicBokeh Masked Attention, which keeps what is in focus and what is not apart. Straight from "
+                    "Load MagicBokeh works too, but then they mix.",
+                ),
                 io.Vae.Input("vae", tooltip="From Load MagicBokeh."),
                 io.Image.Input("image", tooltip="The photo, 64 pixels or more on each side."),
                 io.Mask.Input("defocus", tooltip="From Defocus Map. Any size; it is scaled to the result."),
@@ -150,8 +154,8 @@ class Sampler(io.ComfyNode):
                     max=float(sampler.UPSCALE_LIMIT),
                     step=0.25,
                     round=0.001,
-                    tooltip="Enlarges the photo before the step, for small or zoomed-in ones. The k of Defocus Map is in pixels of "
-                    "the enlarged picture.",
+                    tooltip="Enlarges the photo before it is restored, for small or zoomed-in ones. The k of Defocus Map is then in "
+                    "pixels of the enlarged picture.",
                 ),
                 io.Combo.Input(
                     "color_fix",
