@@ -1,5 +1,7 @@
 """A small stand-in for the VAE, for networks that are trained from nothing."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,8 +10,8 @@ from .color import linear_to_srgb, srgb_to_linear
 from .defocus import K_TRAINED
 
 PATCH = 4
-LEVELS = 6  # of means: up to squares of 64 pixels
-RESTORING = (3, 32, 32, 32, 32, 32, 3)  # channels of the encoder's network
+LAYERS = 2  # for each doubling of the blur radius
+RESTORING = (12, 64, 64, 64, 64, 64, 64, 12)  # channels of the encoder's network, which works on squares of 2 x 2 pixels
 SMOOTHING = (3, 16, 16, 3)  # of the decoder's
 
 
@@ -31,7 +33,8 @@ class PatchCodec(nn.Module):
         if noise is not None:
             raise ValueError("This model's codec has no posterior to sample from; leave the seed and the noise out.")
         own = image.to(self.restore[0].weight)
-        return F.pixel_unshuffle(own - self.restore(own), PATCH).to(image)
+        flaws = F.pixel_shuffle(self.restore(F.pixel_unshuffle(own, 2)), 2)
+        return F.pixel_unshuffle(own - flaws, PATCH).to(image)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Images (B, 3, H, W), near [-1, 1], of latents."""
@@ -40,21 +43,35 @@ class PatchCodec(nn.Module):
 
 
 def plain_blur(latent: Tensor, defocus: Tensor) -> Tensor:
-    """Latents (B, 48, h, w) of pictures that are blurred in the plainest way: means over squares as wide as the blur radius.
+    """Latents (B, 48, h, w) of pictures that are blurred plainly: as if what is sharper always hid what is more blurred.
 
-    Their variance is that of the disc. In linear light; nothing keeps what is in front and what is behind apart.
+    Pixels are shared among layers by their blur radius; each layer spreads over discs, and lies in front of those of larger
+    radii. In linear light. What a defocus map doesn't tell is left to the networks: in front of the focus it is the other way.
     defocus: radius / 32, (B, 1, 4 h, 4 w). Where the radius is at most a pixel the latent stays as it is.
     """
     picture = F.pixel_shuffle(latent, PATCH)
-    level = torch.log2((K_TRAINED * defocus).clamp(1, 2**LEVELS))
+    layer = torch.log2((K_TRAINED * defocus).clamp(min=1)) * LAYERS
     light = srgb_to_linear(((picture + 1) / 2).clamp(0, 1))
-    mixed = light * (1 - level).clamp(min=0)
-    height, width = light.shape[-2:]
-    for i in range(1, LEVELS + 1):
-        means = F.avg_pool2d(light, 2**i, ceil_mode=True, count_include_pad=False)
-        means = F.interpolate(means, scale_factor=2**i, mode="bilinear")[..., :height, :width]
-        mixed = mixed + means * (1 - (level - i).abs()).clamp(min=0)
-    return F.pixel_unshuffle(torch.where(level > 0, 2 * linear_to_srgb(mixed) - 1, picture), PATCH)
+    light = torch.cat([light, torch.ones_like(layer)], 1)
+    out = torch.zeros_like(light)
+    for i in reversed(range(math.ceil(float(layer.max())) + 1)):
+        own = light * (1 - (layer - i).abs()).clamp(min=0)
+        if i:
+            own = _spread(own, 2 ** (i / LAYERS))
+        out = own + out * (1 - own[:, 3:]).clamp(min=0)
+    blurred = 2 * linear_to_srgb((out[:, :3] / out[:, 3:]).clamp(0, 1)) - 1
+    return F.pixel_unshuffle(torch.where(layer > 0, blurred, picture), PATCH)
+
+
+def _spread(planes: Tensor, radius: float) -> Tensor:
+    """Every pixel of planes (B, C, H, W) spread over a disc, and mirrored at the borders."""
+    reach = math.ceil(radius)
+    steps = torch.arange(-reach, reach + 1, device=planes.device)
+    disc = (radius + 0.5 - torch.hypot(steps[:, None], steps.float())).clamp(0, 1)
+    padded = F.pad(planes, (reach,) * 4, mode="reflect")
+    size = padded.shape[-2:]
+    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(disc / disc.sum(), s=size)
+    return torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :].to(planes)
 
 
 def kaiming_start(network: nn.Module, slope: float = 0.0) -> None:

@@ -29,7 +29,7 @@ class Data:
 class Stage:
     """A part of the run with its own parameters to learn.
 
-    kind: "encoder", the patch codec's by itself, and "base", all the rest, for networks that start from nothing;
+    kind: "encoder", the patch codec's by itself, and "base", everything, for networks that start from nothing;
     "restoration", the SR LoRA (paper: SR pre-training);
     "alternate", ControlNet and bokeh LoRA in turn with the U-Net's SR LoRA; "joint", these at once (the ablation).
     size: side of the pictures in pixels. batch: pictures per step and device. rate: of AdamW, after `warmup` steps, then falling

@@ -21,7 +21,7 @@ from .settings import Settings
 ADAPTER = "sr"
 
 # What learns: parts of `Trainee.parts`.
-BASE = ("unet", "bokeh_lora", "controlnet", "codec")
+BASE = ("unet", "bokeh_lora", "controlnet", "codec", "encoder")
 ENCODER = ("encoder",)
 RESTORATION = ("sr_lora", "encoder_lora")
 BOKEH_PHASE = ("controlnet", "bokeh_lora")
