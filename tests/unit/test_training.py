@@ -228,6 +228,14 @@ def test_plain_blur_takes_what_is_sharper_for_nearer():
     assert torch.allclose(blurred, picture, atol=1e-3)
 
 
+def test_gradients_pass_the_plain_blur_in_focus_only():
+    defocus = torch.zeros(1, 1, 64, 64)
+    defocus[..., 32:] = 0.5
+    latent = torch.full((1, 48, 16, 16), -1.0, requires_grad=True)  # black, where sRGB's own slope is endless
+    plain_blur(latent, defocus).sum().backward()
+    assert (latent.grad[..., :8] == 1).all() and (latent.grad[..., 8:] == 0).all()
+
+
 def test_full_networks_learn_where_the_released_ones_do():
     settings = Settings(stages=(), base=GOLDEN / "sd", bokeh_rank=3, sr_rank=2)
     model = build(settings)
