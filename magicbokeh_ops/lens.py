@@ -44,6 +44,7 @@ def render(
     near_scale: float = 1.0,
     far_scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
+    show: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
@@ -53,6 +54,7 @@ def render(
     highlight_boost: stops of light added to clipped highlights out of focus.
     near_scale, far_scale: factors on the radius in front of and behind the focal plane.
     progress: called with (steps done, steps in all), many times per step; may raise to stop.
+    show: called after each tile with the frame (3, H, W) so far, the photo where it is not done.
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W) sRGB in [0, 1]. Frames are independent: a batch equals its single runs.
@@ -84,9 +86,14 @@ def render(
         bins = _Bins.spanning(float(radius.amin()), float(radius.amax()))
         kernels = _Kernels(aperture)
         result = torch.zeros_like(light)
+        seen = image[i].clone()
         for tile in tiles[i]:
-            result[:, tile.rows, tile.cols] += _render_tile(scene, bins, kernels, tile, report) * tile.weight.to(light)
+            place = (slice(None), tile.rows, tile.cols)
+            result[place] += _render_tile(scene, bins, kernels, tile, report) * tile.weight.to(light)
             done += 1
+            if show is not None:
+                seen[place] = linear_to_srgb(result[place]).clamp(max=1)
+                show(seen)
         out[i] = linear_to_srgb(result).clamp(max=1)
     report()
     return out

@@ -32,6 +32,8 @@ COLOR_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 # predict(latent, defocus, regions): clean latent of tiles, see `predict`.
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Progress = Callable[[int, int], None]
+# Gets the latent as it is so far: predicted in tiles that are done, encoded in the others.
+Show = Callable[[Tensor], None]
 
 
 class Codec(Protocol):
@@ -176,6 +178,7 @@ def sample_fast(
     noise: Tensor | None = None,
     budget: Budget = Budget(),
     progress: Progress | None = None,
+    show: Show | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Encode and decode the whole image; predict in tiles that are blended as latents.
 
@@ -188,6 +191,7 @@ def sample_fast(
     coded, coded_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
     step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
     latent = encode_whole(codec, image, noise, budget, step)
+    seen = latent.clone()
 
     def predicted() -> Iterator[Tensor]:
         for i in range(0, len(positions), budget.batch):
@@ -196,7 +200,12 @@ def sample_fast(
             x = torch.cat([_crop(latent, position, tile_size) for position in some])
             hints = torch.cat([_crop(defocus, position, tile_size, cell) for position in some])
             masks = None if regions is None else torch.cat([_crop(regions, position, tile_size, cell) for position in some])
-            yield from predict(x, hints, masks).split(1)
+            tiles = predict(x, hints, masks).split(1)
+            if show is not None:
+                for position, tile in zip(some, tiles):
+                    _crop(seen, position, tile_size).copy_(tile)
+                show(seen)
+            yield from tiles
 
     latent = blend(predicted(), positions, size, OVERLAP, smooth_ramp)
 
@@ -219,6 +228,7 @@ def sample_as_released(
     regions: Tensor | None,
     noise: Tensor | None = None,
     progress: Progress | None = None,
+    show: Show | None = None,
 ) -> Tensor:
     """The released procedure: each tile of 64 latents a side (512 pixels) is encoded, predicted and decoded by itself; pixels are blended.
 
@@ -237,10 +247,17 @@ def sample_as_released(
         step()
         pixels = 2 * _crop(image, position, tile) - 1
         latents.append(codec.encode(pixels, None if noise is None else noise[i : i + 1]))
+    corners = [(top // codec.cell, left // codec.cell) for top, left in positions]
+    seen = latents[0].new_zeros(*latents[0].shape[:2], *(length // codec.cell for length in size))
+    for latent, corner in zip(latents, corners):
+        _crop(seen, corner, (TRAINED, TRAINED)).copy_(latent)
     for i, position in enumerate(positions):
         step()
         masks = None if regions is None else _crop(regions, position, tile)
         latents[i] = predict(latents[i], _crop(defocus, position, tile), masks)
+        if show is not None:
+            _crop(seen, corners[i], (TRAINED, TRAINED)).copy_(latents[i])
+            show(seen)
 
     def decoded() -> Iterator[Tensor]:
         for latent in latents:
@@ -286,6 +303,7 @@ def render(
     noise: Tensor | None = None,
     budget: Budget = Budget(),
     progress: Progress | None = None,
+    show: Show | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Restore a photo and blur it as its defocus map says, in one step.
 
@@ -294,6 +312,7 @@ def render(
     preset: "fast" or "reference" (the released tiles). upscale: factor before the step, 1 to 4, bicubic.
     color_fix: "adain", "wavelet" or "none"; takes colours from the whole input.
     seed: samples the VAE's posterior; None takes its mean. noise: the sample itself, one per released tile.
+    progress: called with (steps done, steps in all). show: called with the unscaled latent so far, after every few tiles.
     Returns the picture (1, 3, H * upscale, W * upscale) in [0, 1], and for "fast" its unscaled latent, sides rounded up.
     Raises ValueError for a bad option, a picture below 64 pixels and NaN.
     """
@@ -315,13 +334,13 @@ def render(
         if seed is not None:
             tiles = len(released_positions(padded.shape[-2:], least, RELEASED_STRIDE * codec.cell))
             noise = _noise(seed, tiles, TRAINED, TRAINED)
-        picture = sample_as_released(codec, predict, padded, blur, regions, noise, progress)
+        picture = sample_as_released(codec, predict, padded, blur, regions, noise, progress, show)
         return _eight_bit(transfer(picture[..., : size[0], : size[1]], image)), None
     if noise is not None:
         raise ValueError("noise is given for the tiles of the reference preset, but preset is 'fast'.")
     if seed is not None:
         noise = _noise(seed, 1, *(length // cell for length in padded.shape[-2:]))
-    picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress)
+    picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress, show)
     latent = latent[..., : -(-size[0] // cell), : -(-size[1] // cell)]
     return transfer(picture[..., : size[0], : size[1]], image), latent
 

@@ -3,18 +3,22 @@
 import hashlib
 import inspect
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 
+import comfy.latent_formats
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
 import folder_paths
+import latent_preview
 import torch
+import torch.nn.functional as F
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
@@ -29,6 +33,7 @@ from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
 
 MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is where other packs keep the same files
 VIEW_SIDE = 1024  # pixels of the photo that the page gets
+THUMBNAIL_SIDE = 512  # of pictures while a node runs
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
 # Upper bound per latent cell of a tile, measured on the full-size network (40 kB in fp32), and what does not depend on it.
 VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
@@ -136,16 +141,32 @@ def compute_device(memory: int) -> torch.device:
     return device
 
 
+def to_thumbnail(picture: Tensor) -> Image.Image:
+    """A small version of a picture (3, H, W) in [0, 1]."""
+    scale = min(1, THUMBNAIL_SIDE / max(picture.shape[-2:]))
+    size = [max(1, round(scale * length)) for length in picture.shape[-2:]]
+    small = F.interpolate(picture[None].float(), size=size, mode="area")[0]
+    return Image.fromarray((small.movedim(0, -1) * 255).round().byte().cpu().numpy())
+
+
 class Progress:
     """The node's progress bar over some equal parts; every call is a place where the user can stop the run."""
 
     def __init__(self, parts: int):
         self.bar = ProgressBar(parts * 100)
-        self.part = 0
+        self.part, self.percent, self.last_shown = 0, 0, 0.0
 
     def __call__(self, done: int, steps: int) -> None:
         mm.throw_exception_if_processing_interrupted()
-        self.bar.update_absolute(self.part * 100 + 100 * done // steps)
+        self.percent = 100 * done // steps
+        self.bar.update_absolute(self.part * 100 + self.percent)
+
+    def show(self, picture: Tensor, draw: Callable[[Tensor], Image.Image] = to_thumbnail) -> None:
+        """What there is so far, beside the bar, at most four times a second. draw(picture): how it looks."""
+        now = time.monotonic()
+        if now - self.last_shown >= 0.25:
+            self.last_shown = now
+            self.bar.update_absolute(self.part * 100 + self.percent, preview=("JPEG", draw(picture), THUMBNAIL_SIDE))
 
     def next_part(self) -> None:
         self.part += 1
@@ -363,7 +384,24 @@ def memory_needed(batch: int, height: int, width: int, dtype: torch.dtype) -> in
     return FIXED_BYTES + batch * height * width * VALUES_PER_CELL * dtype.itemsize
 
 
-def render(model: BokehModel, vae: comfy.sd.VAE, image: Tensor, defocus: Tensor, focus_mask: Tensor | None, **options):
+def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
+    """How latents look, by the method that the user has chosen for previews, or else by the cheapest."""
+    if config.prediction == "residual":  # they are pictures
+        return lambda latent: to_thumbnail(((F.pixel_shuffle(latent[0], PATCH) + 1) / 2).clamp(0, 1))
+    look = comfy.latent_formats.SD15()
+    previewer = latent_preview.get_previewer(device, look) or latent_preview.Latent2RGBPreviewer(look.latent_rgb_factors)
+    return lambda latent: previewer.decode_latent_to_preview((config.latent_scale * latent).to(device))
+
+
+def render(
+    model: BokehModel,
+    vae: comfy.sd.VAE,
+    image: Tensor,
+    defocus: Tensor,
+    focus_mask: Tensor | None,
+    progress: Progress,
+    **options,
+):
     """`sampler.render` of one picture on ComfyUI's devices, with less at once if memory runs out."""
     codec, networks = Codec(vae, model.config.in_channels), model.patcher.model
     device = model.patcher.load_device
@@ -379,8 +417,12 @@ def render(model: BokehModel, vae: comfy.sd.VAE, image: Tensor, defocus: Tensor,
     batch = int(0.1 * mm.get_total_memory(device) / memory_needed(1, tile, tile, model.dtype))
     budget = sampler.Budget(tile, codec.tile(), 1 if mm.is_device_cpu(device) else min(max(batch, 1), 8))
 
+    show = partial(progress.show, draw=latent_painter(model.config, device))
+
     def sample(budget: sampler.Budget) -> tuple[Tensor, Tensor | None]:
-        return sampler.render(codec, predict, image, defocus, focus_mask, budget=budget, **options)
+        return sampler.render(
+            codec, predict, image, defocus, focus_mask, budget=budget, progress=progress, show=show, **options
+        )
 
     if options["preset"] == "fast":
         return sampler.smaller_until_it_fits(sample, budget, is_oom, mm.soft_empty_cache)

@@ -96,6 +96,7 @@ def render_frames(
             near_scale=near_scale,
             far_scale=far_scale,
             progress=progress,
+            show=progress.show,
         )
         progress.next_part()
     return host.planes_to_image(out, alpha)

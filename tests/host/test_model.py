@@ -249,3 +249,11 @@ def test_interrupt_within_one_tile(host):
     status = host.result(prompt_id)["status"]
     assert "execution_interrupted" in [kind for kind, _ in status["messages"]]
     assert time.monotonic() - start < 10  # one tile of the VAE on a CPU
+
+
+@pytest.mark.parametrize("preset", ["fast", "reference"])
+def test_pictures_while_it_runs(host, preset):
+    host.get("/test/previews")
+    assert host.run(prompt("golden", "golden", preset=preset))["status"]["status_str"] == "success"
+    sent = host.get("/test/previews")
+    assert sent and all(width * 640 == height * 768 for _, width, height, _ in sent), sent

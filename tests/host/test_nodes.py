@@ -245,3 +245,14 @@ def test_interrupt_within_a_second(host):
     took = time.monotonic() - start
     assert "execution_interrupted" in [kind for kind, _ in status["messages"]]
     assert took < 1.5, took  # one second, and some for a busy machine
+
+
+def test_pictures_while_it_runs(host):
+    asked = lens("golden", "golden", k=24, cat_eye=0.5)  # many tiles
+    host.get("/test/previews")
+    assert host.run(asked)["status"]["status_str"] == "success"
+    sent = host.get("/test/previews")
+    assert len(sent) > 1
+    assert all(after[0] - before[0] >= 0.25 for before, after in zip(sent, sent[1:]))
+    for _, width, height, mean in sent:
+        assert (width, height) == (512, 427) and mean == pytest.approx(sent[0][3], rel=0.1)

@@ -1,6 +1,7 @@
 """Test nodes: inputs of every awkward kind, and a probe that reports what came out."""
 
 import json
+import time
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -8,9 +9,31 @@ import comfy.model_patcher
 import comfy.supported_models
 import numpy as np
 import torch
+from aiohttp import web
+from comfy.utils import ProgressBar
 from PIL import Image
+from server import PromptServer
 
 GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
+
+PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
+
+
+def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.update_absolute):
+    if preview is not None:
+        picture = np.asarray(preview[1], dtype=float)
+        PREVIEWS.append([time.monotonic(), *preview[1].size, picture.mean()])
+    return update(bar, value, total, preview)
+
+
+ProgressBar.update_absolute = update_and_note
+
+
+@PromptServer.instance.routes.get("/test/previews")
+async def previews(_request):
+    sent = PREVIEWS[:]
+    PREVIEWS.clear()
+    return web.json_response(sent)
 
 
 def ramp(frames=1, height=48, width=64):
