@@ -51,11 +51,14 @@ function executionId(node) {
   return isNested(node) ? `${executionId(hostOf(node.graph))}:${node.id}` : String(node.id);
 }
 
+function linkInto(node, slot) {
+  const id = node.inputs?.[slot]?.link;
+  return id == null ? null : (node.graph.getLink?.(id) ?? node.graph.links[id] ?? null);
+}
+
 /** The node that makes what enters an input, through reroutes, bypassed nodes and the borders of subgraphs. */
 function originOf(node, slot, steps = 0) {
-  const input = node?.inputs?.[slot];
-  if (!node?.graph || input?.link == null || steps > 50) return null;
-  const link = node.graph.getLink?.(input.link) ?? node.graph.links[input.link];
+  const link = node?.graph && steps < 50 ? linkInto(node, slot) : null;
   if (!link) return null;
   if (String(link.origin_id) === SUBGRAPH_INPUT) return originOf(hostOf(node.graph), link.origin_slot, steps + 1);
   const origin = node.graph.getNodeById(link.origin_id);
@@ -66,6 +69,14 @@ function originOf(node, slot, steps = 0) {
     return originOf(origin, same, steps + 1);
   }
   return origin;
+}
+
+/** The widget that says a value: the node's own, or where a subgraph shows it in its place, that. None if a node gives the value. */
+function widgetOf(node, name) {
+  const link = linkInto(node, node.inputs?.findIndex((input) => input.name === name) ?? -1);
+  if (!link) return node.widgets.find((widget) => widget.name === name) ?? null;
+  const host = String(link.origin_id) === SUBGRAPH_INPUT ? hostOf(node.graph) : null;
+  return host ? widgetOf(host, host.inputs[link.origin_slot].name) : null;
 }
 
 /** Address of the photo that will enter the node, as far as the page knows it before a run. */
@@ -103,6 +114,7 @@ class FocusNode {
       setValue: () => {},
     });
     this.widget.serialize = false;
+    this.widget.label = text.focus; // App mode shows it above the view
     const [width, height] = node.computeSize();
     node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1], height)]);
     for (const name of ["focus_x", "focus_y", "focus", "k", "focus_mode"]) {
@@ -129,23 +141,23 @@ class FocusNode {
   }
 
   get() {
-    const linked = (name) => this.node.inputs?.some((input) => input.name === name && input.link != null);
+    const value = (name) => (widgetOf(this.node, name) ?? this.named(name)).value;
     return {
-      x: Number(this.named("focus_x").value),
-      y: Number(this.named("focus_y").value),
-      k: Number(this.named("k").value),
-      mode: this.named("focus_mode").value,
-      value: Number(this.named("focus").value),
+      x: Number(value("focus_x")),
+      y: Number(value("focus_y")),
+      k: Number(value("k")),
+      mode: value("focus_mode"),
+      value: Number(value("focus")),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",
-      connected: linked("image"),
-      locked: ["focus_x", "focus_y", "focus_mode"].some(linked) || Boolean(app.canvas?.read_only && !LiteGraph.vueNodesMode),
+      connected: this.node.inputs?.some((input) => input.name === "image" && input.link != null),
+      locked: ["focus_x", "focus_y", "focus_mode"].some((name) => !widgetOf(this.node, name)) || Boolean(app.canvas?.read_only && !LiteGraph.vueNodesMode),
     };
   }
 
   set({ x, y, k, view }) {
     const put = (name, value) => {
-      const widget = this.named(name);
-      if (value === undefined || widget.value === value) return;
+      const widget = widgetOf(this.node, name);
+      if (!widget || value === undefined || widget.value === value) return;
       widget.value = value;
       widget.callback?.(value, app.canvas, this.node);
     };

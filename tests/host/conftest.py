@@ -18,9 +18,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from magicbokeh_ops import checkpoint, depth
+from magicbokeh_ops.demo import ASSETS
 from magicbokeh_ops.training.settings import Settings
 from magicbokeh_ops.training.trainee import build_nano
 from tests.ldm_names import single_file_tensors
@@ -101,6 +103,8 @@ class Host:
         install(base / "custom_nodes" / "magicbokeh")
         (base / "custom_nodes" / "probe").symlink_to(Path(__file__).parent / "probe_pack", target_is_directory=True)
         put_models(base / "models")
+        with Image.open(ASSETS / "demo.jpg") as photo:
+            photo.save(base / "input" / "example.png")  # what a new ComfyUI has there
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"

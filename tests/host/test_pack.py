@@ -59,7 +59,7 @@ def test_templates_are_offered_with_a_thumbnail(host):
     assert sorted(host.get("/workflow_templates")["magicbokeh"]) == WORKFLOWS
     for name in WORKFLOWS:
         host.get(f"/api/workflow_templates/magicbokeh/{name}.json")
-        if "MagicBokehLoader" in [node["class_type"] for node in prompt(name).values()]:
+        if {"MagicBokehLoader", "MagicBokehDepthLoader"} & {node["class_type"] for node in prompt(name).values()}:
             continue  # a thumbnail is what real weights make of it, and there are none yet
         with Image.open(PACK / "workflows" / f"{name}.jpg") as thumbnail:
             assert min(thumbnail.size) >= 256
@@ -91,6 +91,13 @@ def test_template_equals_its_api_twin(host, name):
         inputs |= linked
         found[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     assert found == prompt(name)
+
+
+def test_blueprint_is_offered(host):
+    if host.version == "0.3.64":
+        pytest.skip("ComfyUI 0.3.64 has no blueprints")
+    offered = [entry["name"] for entry in host.get("/global_subgraphs").values() if "magicbokeh" in entry["info"]["node_pack"]]
+    assert offered == [path.stem for path in (PACK / "subgraphs").iterdir()]
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
