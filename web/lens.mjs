@@ -8,46 +8,49 @@ void main() {
   gl_Position = vec4(corner, 0.0, 1.0);
 }`;
 
+const SAMPLES = 96;
+
 const FRAGMENT = `#version 300 es
 precision highp float;
 in vec2 at;
 out vec4 color;
-uniform sampler2D photo, disparity;
+uniform sampler2D photo, scene; // scene: linear light, and disparity in alpha
 uniform vec2 pixel;
-uniform float focus, k;
+uniform float focus, k, largest;
 uniform int samples;
-
-float near(vec2 p) {
-  vec2 bytes = texture(disparity, p).rg * 255.0;
-  return (bytes.x * 256.0 + bytes.y) / 65535.0;
-}
-
-vec3 light(vec2 p) {
-  return pow(texture(photo, p).rgb, vec3(2.2));
-}
+uniform vec3 offsets[${SAMPLES}];
 
 void main() {
-  float here = near(at);
+  float here = texture(scene, at).a;
   float radius = abs(here - focus) * k;
-  float largest = max(k * max(focus, 1.0 - focus), 1e-3);
   float own = 1.0 / (1.0 + radius * radius);
-  vec3 sum = light(at) * own;
+  vec3 sharp = texture(photo, at).rgb;
+  vec3 sum = pow(sharp, vec3(2.2)) * own;
   float weight = own;
+  float spread = largest * largest / float(samples);
   for (int i = 0; i < samples; i++) {
     // Evenly over the largest disc; a sample counts as far as its own disc reaches here, as dim as that disc is wide.
-    float distance = largest * sqrt((float(i) + 0.5) / float(samples));
-    float angle = float(i) * 2.39996323;
-    vec2 there = at + distance * vec2(cos(angle), sin(angle)) * pixel;
-    float disparityThere = near(there);
-    float reach = abs(disparityThere - focus) * k;
+    float distance = largest * offsets[i].z;
+    vec4 there = texture(scene, at + largest * offsets[i].xy * pixel);
+    float reach = abs(there.a - focus) * k;
     // What lies behind does not spread over what lies in front.
-    if (disparityThere < here) reach = min(reach, radius);
-    float share = clamp(reach - distance + 0.5, 0.0, 1.0) / (1.0 + reach * reach) * largest * largest / float(samples);
-    sum += light(there) * share;
+    if (there.a < here) reach = min(reach, radius);
+    float share = clamp(reach - distance + 0.5, 0.0, 1.0) / (1.0 + reach * reach) * spread;
+    sum += there.rgb * share;
     weight += share;
   }
   color = vec4(pow(sum / weight, vec3(1.0 / 2.2)), 1.0);
 }`;
+
+/** Points of the unit disc, evenly spread, each with its distance from the middle. */
+function disc(count) {
+  return Array.from({ length: count }, (_, i) => {
+    const [distance, angle] = [Math.sqrt((i + 0.5) / count), i * 2.39996323];
+    return [distance * Math.cos(angle), distance * Math.sin(angle), distance];
+  }).flat();
+}
+
+const LIGHT = Float32Array.from({ length: 256 }, (_, byte) => (byte / 255) ** 2.2);
 
 let shared; // undefined before the first try, null where there is no WebGL
 
@@ -71,20 +74,17 @@ function build() {
   gl.enableVertexAttribArray(0);
   gl.vertexAttribPointer(0, 2, gl.FLOAT, false, 0, 0);
   gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
-  const textures = [0, 1].map((unit) => {
-    const texture = gl.createTexture();
+  const renderer = gl.getParameter(gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER);
+  for (const [unit, filter] of [gl.LINEAR, gl.NEAREST].entries()) { // disparity can't be mixed with that of a neighbour
     gl.activeTexture(gl.TEXTURE0 + unit);
-    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
-    // Bytes of a packed number can't be mixed with those of its neighbour.
-    const filter = unit === 0 ? gl.LINEAR : gl.NEAREST;
     for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
-    return texture;
-  });
+  }
   const place = Object.fromEntries(
-    ["photo", "disparity", "pixel", "focus", "k", "samples"].map((name) => [name, gl.getUniformLocation(program, name)]),
+    ["photo", "scene", "pixel", "focus", "k", "largest", "samples", "offsets"].map((uniform) => [uniform, gl.getUniformLocation(program, uniform)]),
   );
-  return { canvas, gl, textures, place, owner: null };
+  return { canvas, gl, place, slow: /swiftshader|llvmpipe|basic render/i.test(renderer), owner: null };
 }
 
 /** The page's lens as one view sees it, or null where the browser has no WebGL 2. */
@@ -94,27 +94,36 @@ export function makeLens() {
   const { canvas, gl, place } = shared;
   let pictures = [];
   const own = {
-    /** Take a photo and its packed disparity, both <img>. */
-    load(photo, packed) {
-      pictures = [photo, packed];
+    /** Whether there is no graphics card. */
+    slow: shared.slow,
+    /** Take a photo, an <img>; the same smaller, as ImageData; and the disparity of each of its pixels. */
+    load(photo, small, disparity) {
+      const scene = new Float32Array(4 * disparity.length);
+      for (let i = 0; i < disparity.length; i++) {
+        for (let channel = 0; channel < 3; channel++) scene[4 * i + channel] = LIGHT[small.data[4 * i + channel]];
+        scene[4 * i + 3] = disparity[i];
+      }
+      pictures = [[gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, photo], [gl.RGBA32F, small.width, small.height, 0, gl.RGBA, gl.FLOAT, scene]];
       shared.owner = null;
     },
     /** The canvas with the photo at this size, blurred by k pixels of it at a disparity difference of 1. */
     draw(width, height, focus, k, samples) {
       if (shared.owner !== own) {
         shared.owner = own;
-        pictures.forEach((picture, unit) => {
+        pictures.forEach(([format, ...picture], unit) => {
           gl.activeTexture(gl.TEXTURE0 + unit);
-          gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, picture);
+          gl.texImage2D(gl.TEXTURE_2D, 0, format, ...picture);
         });
       }
       Object.assign(canvas, { width, height });
       gl.viewport(0, 0, width, height);
       gl.uniform1i(place.photo, 0);
-      gl.uniform1i(place.disparity, 1);
+      gl.uniform1i(place.scene, 1);
       gl.uniform2f(place.pixel, 1 / width, 1 / height);
       gl.uniform1f(place.focus, focus);
       gl.uniform1f(place.k, k);
+      gl.uniform1f(place.largest, Math.max(k * Math.max(focus, 1 - focus), 1e-3));
+      gl.uniform3fv(place.offsets, disc(samples));
       gl.uniform1i(place.samples, samples);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
       return canvas;

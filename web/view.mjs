@@ -61,17 +61,19 @@ export function signedDefocus(disparity, focus, k) {
 
 /** Tint RGBA bytes by where the focus lies, as focus_overlay: green in focus, orange in front of it, blue behind. */
 export function focusMap(photo, disparity, focus, k, out) {
-  for (let i = 0; i < disparity.length; i++) {
+  for (let i = 0, p = 0; i < disparity.length; i++, p += 4) {
     const defocus = signedDefocus(disparity[i], focus, k);
     const size = Math.abs(defocus);
     const blurred = size > THRESHOLD;
     const strength = blurred ? 0.25 + 0.45 * Math.min(size, 1) : 0.35;
     const tint = blurred ? (defocus > 0 ? IN_FRONT : BEHIND) : IN_FOCUS;
-    const p = 4 * i;
-    const grey = (photo[p] + photo[p + 1] + photo[p + 2]) / 3;
-    for (let channel = 0; channel < 3; channel++) {
-      out[p + channel] = 0.5 * (photo[p + channel] + grey) * (1 - strength) + tint[channel] * strength;
-    }
+    const keep = 0.5 * (1 - strength);
+    // No loop over the channels: it takes half as long again.
+    const [red, green, blue] = [photo[p], photo[p + 1], photo[p + 2]];
+    const grey = (red + green + blue) / 3;
+    out[p] = (red + grey) * keep + tint[0] * strength;
+    out[p + 1] = (green + grey) * keep + tint[1] * strength;
+    out[p + 2] = (blue + grey) * keep + tint[2] * strength;
     out[p + 3] = 255;
   }
 }
@@ -160,8 +162,8 @@ export class FocusView {
       }
     }
     const map = Object.assign(document.createElement("canvas"), { width: w, height: h });
-    this.depth = { packed, disparity, width: whole.width, height: whole.height, found, size, small, near, map, tint: new ImageData(w, h) };
-    this.lens?.load(photo, packed);
+    this.depth = { disparity, width: whole.width, height: whole.height, found, size, small, near, map, tint: new ImageData(w, h) };
+    this.lens?.load(photo, small, near);
     this.redraw();
   }
 
@@ -204,12 +206,12 @@ export class FocusView {
     const [place, focus] = [this.place(), this.focus()];
     this.hint.textContent = this.describe(state, focus);
     if (!place) return;
-    const area = [place.x, place.y, place.width, place.height];
-    context.drawImage(this.photo, ...area);
+    let picture = this.photo;
     if (this.depth && focus !== null) {
-      if (state.view === "map") context.drawImage(this.map(focus, state.k), ...area);
-      if (state.view === "preview") this.preview(context, area, focus, state.k, density);
+      if (state.view === "map") picture = this.map(focus, state.k);
+      if (state.view === "preview") picture = this.preview(place, focus, state.k, density);
     }
+    context.drawImage(picture, place.x, place.y, place.width, place.height);
     if (state.mode === "point") this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
   }
 
@@ -220,18 +222,20 @@ export class FocusView {
     return map;
   }
 
-  preview(context, area, focus, k, density) {
+  preview(place, focus, k, density) {
     if (this.lens === undefined) {
       this.lens = makeLens();
-      this.lens?.load(this.photo, this.depth.packed);
+      this.lens?.load(this.photo, this.depth.small, this.depth.near);
     }
     if (!this.lens) {
       this.hint.textContent = this.text.noPreview;
-      return;
+      return this.photo;
     }
-    const detail = this.dragging ? 0.5 : 1;
-    const [width, height] = [area[2], area[3]].map((n) => Math.max(1, Math.round(n * density * detail)));
-    context.drawImage(this.lens.draw(width, height, focus, (k * width) / this.depth.size[0], this.dragging ? 24 : 96), ...area);
+    // A graphics card does it all at once. A processor is given less to do, so that it keeps up.
+    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 24] : [130e3, 48];
+    const scale = Math.min(density, Math.sqrt(most / (place.width * place.height)));
+    const [width, height] = [place.width, place.height].map((n) => Math.max(1, Math.round(n * scale)));
+    return this.lens.draw(width, height, focus, (k * width) / this.depth.size[0], samples);
   }
 
   cross(context, x, y, locked) {

@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
+from PIL import Image
 
+from magicbokeh_ops.demo import ASSETS
 from tests.host.conftest import HOSTS, Host
 
 try:
@@ -16,6 +18,33 @@ MISSING = [name for name, there in (("ComfyUI", HOSTS), ("Playwright", sync_play
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
 FIRST_WITH_NODES_2 = (0, 4)
+
+BUILD = """() => {
+  app.graph.clear();
+  const make = (kind, x, y) => {
+    const node = LiteGraph.createNode(kind);
+    node.pos = [x, y];
+    app.graph.add(node);
+    return node;
+  };
+  const photo = make("LoadImage", 40, 120);
+  const near = make("LoadImageMask", 40, 520);
+  const focus = make("MagicBokehDefocusMap", 420, 80);
+  const put = (node, name, value) => {
+    const widget = node.widgets.find((widget) => widget.name === name);
+    widget.value = value;
+    widget.callback?.(value);
+  };
+  put(photo, "image", "photo.jpg");
+  put(near, "image", "near.png");
+  put(near, "channel", "red");
+  near.connect(0, focus, focus.inputs.findIndex((input) => input.name === "disparity"));
+  photo.connect(0, focus, focus.inputs.findIndex((input) => input.name === "image"));
+  app.canvas.ds.scale = 1;
+  app.canvas.ds.offset[0] = 60;
+  app.canvas.ds.offset[1] = 20;
+  app.canvas.setDirty(true, true);
+}"""
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -84,6 +113,17 @@ class Canvas:
     def run(self, script: str, *values):
         return self.page.evaluate(script, *values)
 
+    def template(self, name: str) -> None:
+        """Open a template as the page does."""
+        self.run(
+            """async (name) => {
+              const answer = await fetch(`/api/workflow_templates/magicbokeh/${name}.json`);
+              await app.loadGraphData(await answer.json(), true, true, name);
+            }""",
+            name,
+        )
+        self.wait(2500)
+
     def wait(self, milliseconds: int = 700) -> None:
         self.page.wait_for_timeout(milliseconds)
 
@@ -99,15 +139,35 @@ class Canvas:
     def hint(self) -> str:
         return self.page.get_by_test_id("magicbokeh-hint").last.inner_text()
 
-    def values(self) -> dict:
-        """Widgets of the last Defocus Map."""
+    def of_node(self, expression: str):
+        """An expression of `node`, the last Defocus Map, and `host`, the subgraph's node around it if there is one."""
         return self.run(
-            """() => {
+            f"""() => {{
               const graphs = [app.graph, ...(app.graph.subgraphs?.values() ?? [])];
               const node = graphs.flatMap((graph) => graph.nodes).findLast((node) => node.comfyClass === "MagicBokehDefocusMap");
-              return Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.value]));
-            }"""
+              const host = app.graph.nodes.find((host) => host.subgraph === node.graph);
+              return {expression};
+            }}"""
         )
+
+    def values(self, of: str = "node") -> dict:
+        """Widgets of the last Defocus Map, or of the subgraph's node around it."""
+        return self.of_node(f"Object.fromEntries({of}.widgets.map((widget) => [widget.name, widget.value]))")
+
+    def prompt(self) -> dict:
+        """Inputs of the last Defocus Map in what would be queued."""
+        queued = self.run("async () => (await app.graphToPrompt()).output")
+        return [node["inputs"] for node in queued.values() if node["class_type"] == "MagicBokehDefocusMap"][-1]
+
+    def shown(self, x: float, y: float) -> list[int]:
+        """Colour of the view at a place of the photo (512 x 512)."""
+        script = """([x, y]) => {
+          const canvas = [...document.querySelectorAll("[data-testid=magicbokeh-stage] canvas")].at(-1);
+          const side = Math.min(canvas.width, canvas.height);
+          const [left, top] = [(canvas.width - side) / 2, (canvas.height - side) / 2];
+          return [...canvas.getContext("2d").getImageData(left + x * side, top + y * side, 1, 1).data].slice(0, 3);
+        }"""
+        return self.run(script, [x, y])
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         """Where on the screen a place of the photo (512 x 512) is."""
@@ -120,10 +180,32 @@ class Canvas:
         self.page.mouse.click(*self.point(x, y))
         self.wait(300)
 
+    def get_depth(self) -> None:
+        self.page.get_by_test_id("magicbokeh-depth").last.click()
+        self.page.wait_for_function(
+            "() => /0\\.\\d{3}/.test([...document.querySelectorAll('[data-testid=magicbokeh-hint]')].at(-1)?.textContent)",
+            timeout=120000,
+        )
+        self.wait(300)
+
 
 @pytest.fixture
-def canvas(browser, place):
-    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+def canvas(request, browser, place):
+    density = getattr(request, "param", 1)
+    context = browser.new_context(viewport={"width": 1500, "height": 1000}, device_scale_factor=density)
     opened = Canvas(context.new_page(), *place)
     yield opened
     context.close()
+
+
+@pytest.fixture
+def graph(canvas):
+    """Photo and disparity from files, into Defocus Map."""
+    folder = canvas.host.base / "input"
+    (folder / "photo.jpg").write_bytes((ASSETS / "demo.jpg").read_bytes())
+    with Image.open(ASSETS / "demo_disparity.png") as near:
+        near.point(lambda value: value / 257).convert("L").save(folder / "near.png")
+    canvas.run(BUILD)
+    canvas.wait(1500)
+    canvas.snapshot()
+    return canvas

@@ -8,61 +8,23 @@ from PIL import Image
 
 from magicbokeh_ops.demo import ASSETS
 
-BUILD = """() => {
-  app.graph.clear();
-  const make = (kind, x, y) => {
-    const node = LiteGraph.createNode(kind);
-    node.pos = [x, y];
-    app.graph.add(node);
-    return node;
-  };
-  const photo = make("LoadImage", 40, 120);
-  const near = make("LoadImageMask", 40, 520);
-  const focus = make("MagicBokehDefocusMap", 420, 80);
-  const put = (node, name, value) => {
-    const widget = node.widgets.find((widget) => widget.name === name);
-    widget.value = value;
-    widget.callback?.(value);
-  };
-  put(photo, "image", "photo.jpg");
-  put(near, "image", "near.png");
-  put(near, "channel", "red");
-  near.connect(0, focus, focus.inputs.findIndex((input) => input.name === "disparity"));
-  photo.connect(0, focus, focus.inputs.findIndex((input) => input.name === "image"));
-  app.canvas.ds.scale = 1;
-  app.canvas.ds.offset = [60, 20];
-  app.canvas.setDirty(true, true);
-}"""
+
+def near(x: float, y: float) -> dict:
+    """focus_x and focus_y of a click there, to half a pixel of the view."""
+    return {"focus_x": pytest.approx(x, abs=0.004), "focus_y": pytest.approx(y, abs=0.004)}
 
 
-@pytest.fixture
-def graph(canvas):
-    """Photo and disparity from files, into Defocus Map."""
-    folder = canvas.host.base / "input"
-    (folder / "photo.jpg").write_bytes((ASSETS / "demo.jpg").read_bytes())
-    with Image.open(ASSETS / "demo_disparity.png") as near:
-        near.point(lambda value: value / 257).convert("L").save(folder / "near.png")
-    canvas.run(BUILD)
-    canvas.wait(1500)
-    canvas.snapshot()
-    return canvas
-
-
-def get_depth(canvas):
-    canvas.page.get_by_test_id("magicbokeh-depth").last.click()
-    canvas.page.wait_for_function(
-        "() => /0\\.\\d{3}/.test([...document.querySelectorAll('[data-testid=magicbokeh-hint]')].at(-1)?.textContent)",
-        timeout=60000,
-    )
-    canvas.wait(300)
+def of_photo(x: float, y: float):
+    with Image.open(ASSETS / "demo.jpg") as photo:
+        return pytest.approx(photo.resize((128, 128), Image.Resampling.BOX).getpixel((int(128 * x), int(128 * y))), abs=30)
 
 
 def test_click_drag_keys_and_undo(graph):
     assert graph.hint() == "Get depth shows what will be sharp"
+    assert graph.shown(0.45, 0.7) == of_photo(0.45, 0.7)
     graph.click(0.25, 0.4)
-    assert graph.values()["focus_x"] == pytest.approx(0.25, abs=0.004)
-    assert graph.values()["focus_y"] == pytest.approx(0.4, abs=0.004)
-    position = graph.run("() => [...app.graph.nodes.find((n) => n.comfyClass === 'MagicBokehDefocusMap').pos]")
+    assert graph.values().items() >= near(0.25, 0.4).items()
+    position = graph.of_node("[...node.pos]")
     graph.page.mouse.move(*graph.point(0.25, 0.4))
     graph.page.mouse.down()
     graph.page.mouse.move(*graph.point(0.5, 0.5), steps=4)
@@ -70,38 +32,65 @@ def test_click_drag_keys_and_undo(graph):
     graph.page.mouse.up()
     graph.wait(500)
     dragged = graph.values()
-    assert (dragged["focus_x"], dragged["focus_y"]) == (pytest.approx(0.7, abs=0.004), pytest.approx(0.6, abs=0.004))
-    assert graph.run("() => [...app.graph.nodes.find((n) => n.comfyClass === 'MagicBokehDefocusMap').pos]") == position
+    assert dragged.items() >= near(0.7, 0.6).items()
+    assert graph.of_node("[...node.pos]") == position
     for key in ("ArrowRight", "Shift+ArrowDown", "+"):
         graph.page.keyboard.press(key)
-    graph.wait(700)
+        graph.wait(1000)  # a step of undo each
     moved = graph.values()
     assert moved["focus_x"] == pytest.approx(dragged["focus_x"] + 0.005, abs=1e-4)
     assert moved["focus_y"] == pytest.approx(dragged["focus_y"] + 0.05, abs=1e-4)
     assert moved["k"] == dragged["k"] + 1
-    for expected in (dragged["focus_x"], pytest.approx(0.25, abs=0.004), 0.5):
+    expected = [{"k": dragged["k"]}, {"focus_y": dragged["focus_y"]}, {"focus_x": dragged["focus_x"]}, near(0.25, 0.4)]
+    for values in [*expected, {"focus_x": 0.5, "focus_y": 0.5}]:
         graph.page.keyboard.press("Control+z")
         graph.wait(1500)
-        assert graph.values()["focus_x"] == expected
+        assert graph.values().items() >= values.items()
     graph.page.keyboard.press("Control+y")
     graph.wait(1500)
-    assert graph.values()["focus_x"] == pytest.approx(0.25, abs=0.004)
+    assert graph.values().items() >= near(0.25, 0.4).items()
     graph.click(0.9, 0.1)
-    assert graph.values()["focus_x"] == pytest.approx(0.9, abs=0.004)
+    assert graph.values().items() >= near(0.9, 0.1).items()
     assert not graph.errors
 
 
-def test_depth_focus_map_preview_and_reload(graph):
-    get_depth(graph)
+def test_prompt_and_file_hold_ordinary_widgets(graph):
+    graph.click(0.25, 0.4)
+    values = graph.prompt()
+    assert values == {**near(0.25, 0.4), "k": 24, "focus_mode": "point", "focus": 0.5, "image": ["1", 0], "disparity": ["2", 0]}
+    kept = [values[name] for name in ("k", "focus_mode", "focus_x", "focus_y", "focus")]
+    assert graph.of_node("node.serialize().widgets_values") == kept
+
+
+def test_depth_focus_map_preview_undo_and_reload(graph):
+    names = list(graph.values())
+    graph.get_depth()
+    assert list(graph.values()) == names  # no second picture under the view
     shown = float(graph.hint().split()[1])
+    looks = {}
     for view in ("photo", "preview", "map"):
         graph.page.get_by_test_id(f"magicbokeh-{view}").last.click()
-        graph.wait(800)
+        graph.wait(1200)
         assert graph.page.get_by_test_id(f"magicbokeh-{view}").last.get_attribute("aria-pressed") == "true"
+        looks[view] = (
+            [graph.shown(0.3 + 0.01 * i, 0.7) for i in range(20)],
+            [graph.shown(0.02 + 0.01 * i, 0.3) for i in range(20)],
+        )
+    change = {
+        view: [sum(abs(a - b) for p, q in zip(*lines) for a, b in zip(p, q)) / 60 for lines in zip(looks["photo"], looks[view])]
+        for view in looks
+    }
+    assert change["preview"][0] < 12 < change["preview"][1]  # the flag blurs, the suit does not
+    red, green, blue = graph.shown(0.3, 0.7)
+    assert green > red - 60 and green > blue, "in focus is green"
+    red, green, blue = graph.shown(0.6, 0.1)
+    assert blue > red, "behind is blue"
     graph.click(0.8, 0.3)
     assert float(graph.hint().split()[1]) < shown
+    graph.page.keyboard.press("Control+z")
+    graph.wait(2000)
+    assert float(graph.hint().split()[1]) == shown
     before = graph.values()
-    graph.wait(1500)
     graph.page.reload()
     graph.ready()
     graph.wait(1500)
@@ -119,8 +108,131 @@ def test_click_at_any_zoom(graph, zoom):
     assert graph.values()["focus_y"] == pytest.approx(0.3, abs=0.006)
 
 
+@pytest.mark.parametrize("canvas", [2], indirect=True)
+def test_fine_screen(graph):
+    graph.click(0.8, 0.3)
+    assert graph.values().items() >= near(0.8, 0.3).items()
+    drawn = graph.stage.evaluate(
+        "(stage) => { const { width, height } = stage.querySelector('canvas'); return [width, height]; }"
+    )
+    assert drawn == graph.stage.evaluate("(stage) => [2 * stage.clientWidth, 2 * stage.clientHeight]")
+
+
+def test_wheel_and_middle_button_reach_the_page(graph):
+    view = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
+    x, y = graph.point(0.5, 0.5)
+    graph.page.mouse.move(x, y)
+    start = graph.run(view)
+    graph.page.mouse.down(button="middle")
+    graph.page.mouse.move(x + 80, y + 40, steps=5)
+    graph.page.mouse.up(button="middle")
+    graph.wait()
+    panned = graph.run(view)
+    assert panned == [start[0], pytest.approx(start[1] + 80, abs=1), pytest.approx(start[2] + 40, abs=1)]
+    graph.page.mouse.wheel(0, -120)
+    graph.wait()
+    assert graph.run(view)[0] > start[0]
+    assert graph.values().items() >= {"focus_x": 0.5, "focus_y": 0.5}.items()
+
+
+def test_resize_and_collapse(graph):
+    before = graph.stage.bounding_box()
+    graph.of_node("node.setSize([node.size[0] + 160, node.size[1] + 120])")
+    graph.run("() => app.canvas.setDirty(true, true)")
+    graph.wait(1000)
+    after = graph.stage.bounding_box()
+    assert after["width"] - before["width"] == pytest.approx(160, abs=2)
+    assert after["height"] - before["height"] == pytest.approx(120, abs=2)
+    graph.click(0.25, 0.4)
+    assert graph.values().items() >= near(0.25, 0.4).items()
+    graph.of_node("node.collapse()")
+    graph.run("() => app.canvas.setDirty(true, true)")
+    graph.wait(1000)
+    assert not graph.page.get_by_test_id("magicbokeh-stage").filter(visible=True).count()
+    graph.of_node("node.collapse()")
+    graph.run("() => app.canvas.setDirty(true, true)")
+    graph.wait(1000)
+    graph.click(0.7, 0.6)
+    assert graph.values().items() >= near(0.7, 0.6).items()
+
+
+def test_copy_has_its_own_state(graph):
+    graph.click(0.25, 0.4)
+    graph.page.mouse.click(1200, 850)
+    graph.run("() => app.canvas.selectNode(app.graph.nodes.find((node) => node.comfyClass === 'MagicBokehDefocusMap'))")
+    graph.page.mouse.move(1050, 250)
+    graph.page.keyboard.press("Control+c")
+    graph.wait(300)
+    graph.page.keyboard.press("Control+Shift+v")  # with the links
+    graph.wait(1500)
+    both = """() => app.graph.nodes.filter((node) => node.comfyClass === "MagicBokehDefocusMap")
+      .map((node) => Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.value])))"""
+    first, second = graph.run(both)
+    assert first == second and first.items() >= near(0.25, 0.4).items()
+    assert graph.shown(0.45, 0.7) == of_photo(0.45, 0.7)
+    graph.click(0.8, 0.3)
+    assert graph.run(both)[0] == first and graph.run(both)[1].items() >= near(0.8, 0.3).items()
+    graph.get_depth()
+    hints = graph.page.get_by_test_id("magicbokeh-hint").all_inner_texts()
+    assert hints[0] == "Get depth shows what will be sharp" and "(80 %, 30 %)" in hints[1]
+
+
+def test_inside_a_subgraph(graph):
+    graph.of_node("void app.graph.convertToSubgraph(new Set([node]))")
+    graph.wait(1000)
+    graph.of_node(
+        """(() => {
+          for (const name of ["k", "focus_x", "focus_y"]) {
+            const input = node.inputs.find((input) => input.name === name);
+            host.subgraph.addInput(name, String(input.type)).connect(input, node);
+          }
+          app.canvas.openSubgraph(host.subgraph, host);
+        })()"""
+    )
+    graph.wait(1500)
+    graph.of_node(
+        """(() => {
+          const view = app.canvas.ds;
+          [view.scale, view.offset[0], view.offset[1]] = [1, 300 - node.pos[0], 120 - node.pos[1]];
+          app.canvas.setDirty(true, true);
+        })()"""
+    )
+    graph.wait(1000)
+    graph.snapshot()
+    assert graph.shown(0.45, 0.7) == of_photo(0.45, 0.7)
+    graph.click(0.25, 0.4)
+    graph.page.keyboard.press("+")
+    graph.wait(1000)
+    # What the subgraph shows outside is what counts.
+    expected = {**near(0.25, 0.4), "k": 25}
+    assert graph.values("host").items() >= expected.items()
+    assert graph.prompt() == {**expected, "focus_mode": "point", "focus": 0.5, "image": ["1", 0], "disparity": ["2", 0]}
+    graph.get_depth()
+    assert "(25 %, 40 %), K 25" in graph.hint()
+    graph.page.keyboard.press("Control+z")
+    graph.wait(2500)
+    assert graph.values("host").items() >= {**near(0.25, 0.4), "k": 24}.items()
+    assert "(25 %, 40 %), K 24" in graph.hint()
+    graph.click(0.8, 0.3)
+    assert graph.values("host").items() >= near(0.8, 0.3).items()
+    assert not graph.errors
+
+
+def test_switching_the_renderer(graph):
+    if graph.host.version == "0.3.64":
+        pytest.skip("one renderer only")
+    graph.get_depth()
+    for modern, x in ((not graph.modern, 0.3), (graph.modern, 0.8)):
+        graph.run("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", modern)
+        graph.wait(2500)
+        graph.click(x, 0.3)
+        assert graph.values().items() >= near(x, 0.3).items()
+        assert f"({100 * x:.0f} %, 30 %)" in graph.hint()
+    assert not graph.errors
+
+
 def test_another_photo_makes_the_depth_stale(graph):
-    get_depth(graph)
+    graph.get_depth()
     other = Path(graph.host.base) / "input" / "other.png"
     Image.new("RGB", (300, 200), "teal").save(other)
     graph.run(
@@ -145,6 +257,65 @@ def test_nothing_but_the_focus_runs(graph):
           lens.connect(0, save, 0);
         }"""
     )
-    get_depth(graph)
+    graph.get_depth()
     last = list(graph.host.get("/history").values())[-1]
     assert last["status"]["status_str"] == "success", json.dumps(last["status"])
+
+
+def test_one_can_do_without_seeing_or_a_mouse(graph):
+    """Names and states for screen readers, and all of it by keys."""
+    stage = graph.stage
+    assert stage.get_attribute("role") == "application" and "Arrow keys" in stage.get_attribute("aria-label")
+    assert graph.page.get_by_test_id("magicbokeh-hint").last.get_attribute("aria-live") == "polite"
+    stage.focus()
+    graph.page.keyboard.press("Enter")
+    graph.page.wait_for_function(
+        "() => document.querySelector('[data-testid=magicbokeh-hint]').textContent.startsWith('Focus')"
+    )
+    for key, view in (("1", "photo"), ("3", "preview"), ("2", "map")):
+        graph.page.keyboard.press(key)
+        graph.wait(1000)
+        states = [
+            graph.page.get_by_test_id(f"magicbokeh-{name}").last.get_attribute("aria-pressed")
+            for name in ("photo", "map", "preview")
+        ]
+        assert states == [str(name == view).lower() for name in ("photo", "map", "preview")]
+    for name in ("Photo", "Focus map", "Preview", "Get depth"):
+        assert graph.page.get_by_role("button", name=name, exact=True).last.get_attribute("title")
+
+
+MEASURE = """async (view) => {
+  const { FocusView } = await import("/extensions/magicbokeh/view.mjs");
+  const { textFor } = await import("/extensions/magicbokeh/text.mjs");
+  const load = async ({ filename }) => {
+    const image = new Image();
+    image.src = `/view?filename=${filename}&type=temp&subfolder=`;
+    await image.decode();
+    return image;
+  };
+  const state = { x: 0.5, y: 0.5, k: 24, mode: "point", view };
+  const shown = new FocusView({ get: () => state, zoom: () => 1 }, textFor("en"));
+  Object.assign(shown.root.style, { position: "fixed", inset: "0 auto auto 0", width: "512px", height: "560px", zIndex: 9999 });
+  document.body.append(shown.root);
+  const found = Object.values(app.nodeOutputs).find((output) => output.magicbokeh_photo);
+  const pictures = await Promise.all([found.magicbokeh_photo[0], found.magicbokeh_disparity[0]].map(load));
+  shown.setDepth(...pictures, found.magicbokeh_focus[0], found.magicbokeh_size);
+  shown.dragging = view === "map";
+  const times = [];
+  for (let i = 0; i < (view === "map" ? 61 : 15); i++) {
+    await new Promise(requestAnimationFrame);
+    state.x = (i % 10) / 10;
+    const start = performance.now();
+    shown.draw();
+    times.push(performance.now() - start);
+  }
+  shown.root.remove();
+  return times.sort((a, b) => a - b)[times.length >> 1];
+}"""
+
+
+def test_the_focus_map_keeps_up_with_dragging_and_the_preview_follows(graph):
+    """At 512 pixels, without a graphics card. The median over many, and the best of three, since other work disturbs."""
+    graph.get_depth()
+    assert min(graph.run(MEASURE, "map") for _ in range(3)) <= 16
+    assert min(graph.run(MEASURE, "preview") for _ in range(3)) <= 400
