@@ -303,6 +303,7 @@ export class FocusView {
   }
 
   key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return; // the page's own, such as Ctrl+Enter to run
     const step = event.shiftKey ? 0.05 : 0.005;
     const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
     const state = this.model.get();

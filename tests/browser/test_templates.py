@@ -1,0 +1,127 @@
+"""Templates, App mode and the blueprint, in the page."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.host.test_pack import prompt
+
+KNOWN = "() => app.graph.nodes.every((node) => node.subgraph || node.type in LiteGraph.registered_node_types)"
+
+
+def open_from_dialog(canvas, name: str) -> None:
+    canvas.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    canvas.page.get_by_text("magicbokeh", exact=True).first.click()
+    canvas.page.get_by_test_id(f"template-workflow-{name}").click()
+    canvas.page.wait_for_function("() => app.graph.nodes.some((node) => node.comfyClass === 'MagicBokehDefocusMap')")
+    canvas.wait(2500)
+
+
+def choose_photo(canvas, name: str) -> None:
+    canvas.run(
+        """(name) => {
+          const node = app.graph.nodes.find((node) => node.type === "LoadImage");
+          const widget = node.widgets.find((widget) => widget.name === "image");
+          widget.value = name;
+          widget.callback?.(name);
+        }""",
+        name,
+    )
+    canvas.wait(1500)
+
+
+def by_class(queued: dict) -> dict:
+    """A prompt with the nodes' classes in place of their ids."""
+    kinds = {key: node["class_type"] for key, node in queued.items()}
+    return {
+        node["class_type"]: {
+            name: [kinds[value[0]], value[1]] if isinstance(value, list) else value for name, value in node["inputs"].items()
+        }
+        for node in queued.values()
+    }
+
+
+def test_four_actions_to_a_focused_preview(canvas):
+    photo = Path(canvas.host.base) / "input" / "mine.png"
+    Image.linear_gradient("L").resize((300, 300)).convert("RGB").save(photo)
+    open_from_dialog(canvas, "lens_blur_photo")
+    assert canvas.run(KNOWN)
+    choose_photo(canvas, "mine.png")
+    canvas.get_depth()
+    canvas.click(0.3, 0.7)
+    assert "(30 %, 70 %)" in canvas.hint()
+    assert canvas.page.get_by_test_id("magicbokeh-preview").last.get_attribute("aria-pressed") == "true"
+    assert canvas.prompt()["focus_x"] == pytest.approx(0.3, abs=0.004)
+    assert not canvas.errors
+
+
+def test_app_mode(canvas):
+    """On ComfyUI without App mode it is an ordinary graph."""
+    open_from_dialog(canvas, "lens_blur.app")
+    assert canvas.run(KNOWN)
+    if canvas.host.version != "0.3.64":
+        for tour in canvas.page.get_by_role("button", name="Skip").all():  # offered once
+            tour.click()
+        canvas.wait()
+        assert not canvas.page.locator("#graph-canvas").is_visible()
+        assert canvas.page.get_by_text("Focus", exact=True).is_visible()
+    canvas.get_depth()
+    canvas.click(0.8, 0.3)
+    assert "(80 %, 30 %)" in canvas.hint()
+    before = len(canvas.host.get("/history"))
+    canvas.page.keyboard.press("Control+Enter")
+    for _ in range(60):
+        canvas.wait(1000)
+        history = canvas.host.get("/history")
+        if len(history) > before:
+            break
+    last = list(history.values())[-1]
+    assert last["status"]["status_str"] == "success"
+    assert last["prompt"][2]["2"]["inputs"]["focus_x"] == pytest.approx(0.8, abs=0.004)
+    assert last["outputs"]["4"]["images"]
+    assert not canvas.errors
+
+
+def test_blueprint_is_the_portrait_template(canvas):
+    if canvas.host.version == "0.3.64":
+        pytest.skip("ComfyUI 0.3.64 has no blueprints")
+    canvas.run("() => app.graph.clear()")
+    canvas.page.mouse.dblclick(700, 300)
+    canvas.wait(1500)
+    canvas.page.keyboard.type("MagicBokeh Portrait")
+    canvas.wait(2500)
+    canvas.page.keyboard.press("Enter")
+    canvas.wait(2500)
+    canvas.page.mouse.click(700, 300)
+    canvas.wait(1500)
+    assert canvas.run(KNOWN)
+    canvas.of_node(
+        """(() => {
+          const add = (kind) => {
+            const node = LiteGraph.createNode(kind);
+            app.graph.add(node);
+            return node;
+          };
+          const [photo, save, show] = ["MagicBokehDemoPhoto", "SaveImage", "PreviewImage"].map(add);
+          save.widgets.find((widget) => widget.name === "filename_prefix").value = "magicbokeh";
+          photo.connect(0, host, 0);
+          host.connect(0, save, 0);
+          host.connect(1, show, 0);
+        })()"""
+    )
+    queued = canvas.run("async () => (await app.graphToPrompt()).output")
+    assert by_class(queued) == by_class(prompt("magicbokeh_portrait"))
+    done = canvas.host.run(queued)
+    assert done["status"]["status_str"] == "success", json.dumps(done["status"])
+    # Click inside it.
+    canvas.of_node("void app.canvas.openSubgraph(host.subgraph, host)")
+    canvas.wait(1500)
+    canvas.run("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+    canvas.wait(1500)
+    canvas.get_depth()
+    canvas.click(0.8, 0.3)
+    assert canvas.values("host")["focus_x"] == pytest.approx(0.8, abs=0.01)
+    assert canvas.values("host")["focus_y"] == pytest.approx(0.3, abs=0.01)
+    assert not canvas.errors
