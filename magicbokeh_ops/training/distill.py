@@ -1,4 +1,4 @@
-"""Depth that bears degraded photos: a student learns to say of a bad photo what its teacher says of the good one (paper Sec. 3.4)."""
+"""Depth that copes with degraded photos: a student learns to say of a bad photo what its teacher says of the good one (paper Sec. 3.4)."""
 
 from collections.abc import Iterator
 from copy import deepcopy
