@@ -76,7 +76,7 @@ def render(
         if progress is not None:
             progress(done, steps)
 
-    out = torch.empty_like(image)
+    out = image.clone()
     for i, radius in enumerate(radii):
         report()
         light = _boost_highlights(image[i].float(), radius, highlight_boost)
@@ -86,15 +86,13 @@ def render(
         bins = _Bins.spanning(float(radius.amin()), float(radius.amax()))
         kernels = _Kernels(aperture)
         result = torch.zeros_like(light)
-        seen = image[i].clone()
         for tile in tiles[i]:
             place = (slice(None), tile.rows, tile.cols)
             result[place] += _render_tile(scene, bins, kernels, tile, report) * tile.weight.to(light)
             done += 1
+            out[i][place] = linear_to_srgb(result[place]).clamp(max=1)
             if show is not None:
-                seen[place] = linear_to_srgb(result[place]).clamp(max=1)
-                show(seen)
-        out[i] = linear_to_srgb(result).clamp(max=1)
+                show(out[i])
     report()
     return out
 

@@ -142,10 +142,10 @@ def compute_device(memory: int) -> torch.device:
 
 
 def to_thumbnail(picture: Tensor) -> Image.Image:
-    """A small version of a picture (3, H, W) in [0, 1]."""
+    """A small version of a picture (3, H, W), what is below 0 and above 1 cut off."""
     scale = min(1, THUMBNAIL_SIDE / max(picture.shape[-2:]))
     size = [max(1, round(scale * length)) for length in picture.shape[-2:]]
-    small = F.interpolate(picture[None].float(), size=size, mode="area")[0]
+    small = F.interpolate(picture[None].float(), size=size, mode="area")[0].clamp(0, 1)
     return Image.fromarray((small.movedim(0, -1) * 255).round().byte().cpu().numpy())
 
 
@@ -163,10 +163,9 @@ class Progress:
 
     def show(self, picture: Tensor, draw: Callable[[Tensor], Image.Image] = to_thumbnail) -> None:
         """What there is so far, beside the bar, at most four times a second. draw(picture): how it looks."""
-        now = time.monotonic()
-        if now - self.last_shown >= 0.25:
-            self.last_shown = now
+        if time.monotonic() - self.last_shown >= 0.25:
             self.bar.update_absolute(self.part * 100 + self.percent, preview=("JPEG", draw(picture), THUMBNAIL_SIDE))
+            self.last_shown = time.monotonic()
 
     def next_part(self) -> None:
         self.part += 1
@@ -387,7 +386,7 @@ def memory_needed(batch: int, height: int, width: int, dtype: torch.dtype) -> in
 def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
     """How latents look, by the method that the user has chosen for previews, or else by the cheapest."""
     if config.prediction == "residual":  # they are pictures
-        return lambda latent: to_thumbnail(((F.pixel_shuffle(latent[0], PATCH) + 1) / 2).clamp(0, 1))
+        return lambda latent: to_thumbnail((F.pixel_shuffle(latent[0], PATCH) + 1) / 2)
     look = comfy.latent_formats.SD15()
     previewer = latent_preview.get_previewer(device, look) or latent_preview.Latent2RGBPreviewer(look.latent_rgb_factors)
     return lambda latent: previewer.decode_latent_to_preview((config.latent_scale * latent).to(device))
