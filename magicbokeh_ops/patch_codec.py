@@ -48,10 +48,10 @@ def plain_blur(latent: Tensor, defocus: Tensor) -> Tensor:
     Pixels are shared among layers by their blur radius; each layer spreads over discs, and lies in front of those of larger
     radii. In linear light. What a defocus map doesn't tell is left to the networks: in front of the focus it is the other way.
     defocus: radius / 32, (B, 1, 4 h, 4 w). Where the radius is at most a pixel the latent stays as it is, and
-    gradients pass there only.
+    gradients pass there only. A radius goes up to half the shorter side.
     """
     picture = F.pixel_shuffle(latent, PATCH)
-    layer = torch.log2((K_TRAINED * defocus).clamp(min=1)) * LAYERS
+    layer = torch.log2((K_TRAINED * defocus).clamp(1, min(picture.shape[-2:]) / 2)) * LAYERS
     light = srgb_to_linear(((picture.detach() + 1) / 2).clamp(0, 1))
     light = torch.cat([light, torch.ones_like(layer)], 1)
     out = torch.zeros_like(light)

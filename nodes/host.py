@@ -154,17 +154,17 @@ class Progress:
 
     def __init__(self, parts: int):
         self.bar = ProgressBar(parts * 100)
-        self.part, self.percent, self.last_shown = 0, 0, 0.0
+        self.part, self.value, self.last_shown = 0, 0, 0.0
 
     def __call__(self, done: int, steps: int) -> None:
         mm.throw_exception_if_processing_interrupted()
-        self.percent = 100 * done // steps
-        self.bar.update_absolute(self.part * 100 + self.percent)
+        self.value = self.part * 100 + 100 * done // steps
+        self.bar.update_absolute(self.value)
 
     def show(self, picture: Tensor, draw: Callable[[Tensor], Image.Image] = to_thumbnail) -> None:
         """What there is so far, beside the bar, at most four times a second. draw(picture): how it looks."""
         if time.monotonic() - self.last_shown >= 0.25:
-            self.bar.update_absolute(self.part * 100 + self.percent, preview=("JPEG", draw(picture), THUMBNAIL_SIDE))
+            self.bar.update_absolute(self.value, preview=("JPEG", draw(picture), THUMBNAIL_SIDE))
             self.last_shown = time.monotonic()
 
     def next_part(self) -> None:

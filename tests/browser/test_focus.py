@@ -219,8 +219,6 @@ def test_inside_a_subgraph(graph):
 
 
 def test_switching_the_renderer(graph):
-    if graph.host.version == "0.3.64":
-        pytest.skip("one renderer only")
     graph.get_depth()
     for modern, x in ((not graph.modern, 0.3), (graph.modern, 0.8)):
         graph.run("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", modern)

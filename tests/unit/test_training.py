@@ -211,6 +211,7 @@ def test_plain_blur_spreads_light_as_a_disc_does():
     picture = 2 * torch.rand(1, 3, 96, 64) - 1
     assert torch.equal(through(picture, 0.0), picture) and torch.equal(through(picture, 1.0), picture)
     assert torch.allclose(through(torch.full_like(picture, 0.3), 20.0), torch.tensor(0.3), atol=1e-4)
+    assert torch.allclose(through(torch.full_like(picture, 0.3), 512.0), torch.tensor(0.3), atol=1e-4)
     # Light of a point, with the spread of a disc: a quarter of the squared radius on each axis.
     for radius in (4, 6, 8, 24):
         point = torch.full((1, 3, 128, 128), -1.0)
