@@ -219,6 +219,8 @@ def test_inside_a_subgraph(graph):
 
 
 def test_switching_the_renderer(graph):
+    if graph.host.version == "0.3.64":
+        pytest.skip("the pack's view needs a finished second renderer, which ComfyUI 0.3.64 has not")
     graph.get_depth()
     for modern, x in ((not graph.modern, 0.3), (graph.modern, 0.8)):
         graph.run("(on) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", modern)

@@ -1,6 +1,7 @@
 """Templates, App mode and the blueprint, in the page."""
 
 import json
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,10 @@ def test_app_mode(canvas):
 
 
 def test_blueprint_is_the_portrait_template(canvas):
-    if canvas.host.version == "0.3.64":
-        pytest.skip("ComfyUI 0.3.64 has no blueprints")
+    if canvas.host.version == "0.3.64":  # it has no blueprints
+        with pytest.raises(urllib.error.HTTPError):
+            canvas.host.get("/global_subgraphs")
+        return
     canvas.run("() => app.graph.clear()")
     canvas.page.mouse.dblclick(700, 300)
     canvas.wait(1500)
