@@ -21,8 +21,9 @@ class Config:
     """Sizes of a network. Defaults are those of Stable Diffusion 2.1; levels are ordered from fine to coarse.
 
     heads: per level; 0 = no attention at that level. rank: of the bokeh LoRA; 0 = none.
-    prediction: "epsilon", the noise that is taken out of the latent as at t = 999, or "residual", what is taken out of the plainly
-    blurred latent of a patch codec, in units of the latent's standard deviation.
+    prediction: "epsilon", the noise that is taken out of the latent as at t = 999, or "residual", what is taken out of the latent
+    of a patch codec after our lens, in units of the latent's standard deviation, and one channel more that chooses between blur
+    behind (below 0) and in front of the focus.
     latent_scale: between the VAE's latents and those that the network sees.
     """
 

@@ -1,16 +1,13 @@
 """A small stand-in for the VAE, for networks that are trained from nothing."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .color import linear_to_srgb, srgb_to_linear
+from . import lens
 from .defocus import K_TRAINED
 
 PATCH = 4
-LAYERS = 2  # for each doubling of the blur radius
 RESTORING = (12, 64, 64, 64, 64, 64, 64, 12)  # channels of the encoder's network, which works on squares of 2 x 2 pixels
 SMOOTHING = (3, 16, 16, 3)  # of the decoder's
 
@@ -42,37 +39,21 @@ class PatchCodec(nn.Module):
         return (picture + self.smooth(picture)).to(latent)
 
 
-def plain_blur(latent: Tensor, defocus: Tensor) -> Tensor:
-    """Latents (B, 48, h, w) of pictures that are blurred plainly: as if what is sharper always hid what is more blurred.
+def lens_blur(latent: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents (B, 48, h, w) of pictures through our lens: as if all blur lay behind the focus, and as if it lay in front.
 
-    Pixels are shared among layers by their blur radius; each layer spreads over discs, and lies in front of those of larger
-    radii. In linear light. What a defocus map doesn't tell is left to the networks: in front of the focus it is the other way.
-    defocus: radius / 32, (B, 1, 4 h, 4 w). Where the radius is at most a pixel the latent stays as it is, and
-    gradients pass there only. A radius goes up to half the shorter side.
+    Which of them is true a defocus map doesn't tell, nor what a photo lost; that is left to the networks.
+    defocus: radius / 32, (B, 1, 4 h, 4 w). Gradients pass into the first, where its radius is at most a pixel.
     """
+    if not defocus.any():
+        return latent, latent
     picture = F.pixel_shuffle(latent, PATCH)
-    layer = torch.log2((K_TRAINED * defocus).clamp(1, min(picture.shape[-2:]) / 2)) * LAYERS
-    light = srgb_to_linear(((picture.detach() + 1) / 2).clamp(0, 1))
-    light = torch.cat([light, torch.ones_like(layer)], 1)
-    out = torch.zeros_like(light)
-    for i in reversed(range(math.ceil(float(layer.max())) + 1)):
-        own = light * (1 - (layer - i).abs()).clamp(min=0)
-        if i:
-            own = _spread(own, 2 ** (i / LAYERS))
-        out = own + out * (1 - own[:, 3:]).clamp(min=0)
-    blurred = 2 * linear_to_srgb((out[:, :3] / out[:, 3:]).clamp(0, 1)) - 1
-    return F.pixel_unshuffle(torch.where(layer > 0, blurred, picture), PATCH)
-
-
-def _spread(planes: Tensor, radius: float) -> Tensor:
-    """Every pixel of planes (B, C, H, W) spread over a disc, and mirrored at the borders."""
-    reach = math.ceil(radius)
-    steps = torch.arange(-reach, reach + 1, device=planes.device)
-    disc = (radius + 0.5 - torch.hypot(steps[:, None], steps.float())).clamp(0, 1)
-    padded = F.pad(planes, (reach,) * 4, mode="reflect")
-    size = padded.shape[-2:]
-    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(disc / disc.sum(), s=size)
-    return torch.fft.irfft2(spectrum, s=size)[..., 2 * reach :, 2 * reach :].to(planes)
+    photo = ((picture.detach() + 1) / 2).clamp(0, 1)
+    with torch.no_grad():
+        behind, front = (2 * lens.render(photo, sign * defocus, 0.0, K_TRAINED) - 1 for sign in (-1, 1))
+    in_focus = K_TRAINED * defocus <= 1
+    behind = behind + in_focus * (picture - picture.detach())
+    return F.pixel_unshuffle(behind, PATCH), F.pixel_unshuffle(front, PATCH)
 
 
 def kaiming_start(network: nn.Module, slope: float = 0.0) -> None:

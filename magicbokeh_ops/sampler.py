@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .color import match_low_frequencies, match_mean_and_spread
 from .defocus import check_image, check_map, resize
 from .network import TIMESTEP, UNet
-from .patch_codec import plain_blur
+from .patch_codec import lens_blur
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
 TRAINED = 64  # latents per side of the pictures that the networks were trained on
@@ -88,9 +88,11 @@ def predict(
     # The networks' norms forget contrast, without which they would take too much out of flat pictures.
     mean = latent.mean((2, 3), keepdim=True)
     spread = latent.std((2, 3), keepdim=True).mean(1, keepdim=True).clamp(min=0.01)
-    start = plain_blur(latent, defocus.to(latent))
-    x, photo = (((z - mean) / spread).to(device, dtype) for z in (start, latent))
-    return start - spread * unet(x, controlnet(photo, defocus.to(device, dtype)), regions).to(latent)
+    behind, front = lens_blur(latent, defocus.to(latent))
+    x, photo = (((z - mean) / spread).to(device, dtype) for z in (behind, latent))
+    found = unet(x, controlnet(photo, defocus.to(device, dtype)), regions).to(latent)
+    residual, order = found[:, :-1], found[:, -1:].sigmoid()
+    return torch.lerp(behind, front, order) - spread * residual
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ ADAPTER = "sr"
 # What learns: parts of `Trainee.parts`.
 BASE = ("unet", "bokeh_lora", "controlnet", "codec", "encoder")
 ENCODER = ("encoder",)
-RESTORATION = ("sr_lora", "encoder_lora")
+RESTORATION = ("sr_lora", "encoder_lora", "encoder")
 BOKEH_PHASE = ("controlnet", "bokeh_lora")
 RESTORATION_PHASE = ("sr_lora",)
 
@@ -120,11 +120,13 @@ def build(settings: Settings) -> Trainee:
 
 
 def build_nano(settings: Settings) -> Trainee:
-    """Fresh networks of the sizes in the settings, which start as the identity."""
+    """Fresh networks of the sizes in the settings, which add nothing to what our lens makes of the photo."""
     sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.network.items()}
     channels = 3 * PATCH**2
     config = replace(
-        Config(prediction="residual", latent_scale=1.0, in_channels=channels, out_channels=channels, rank=settings.bokeh_rank),
+        Config(
+            prediction="residual", latent_scale=1.0, in_channels=channels, out_channels=channels + 1, rank=settings.bokeh_rank
+        ),
         **sizes,
     )
     torch.manual_seed(settings.seed)

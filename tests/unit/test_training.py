@@ -9,14 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
 import yaml
 
-from magicbokeh_ops import checkpoint, sampler
+from magicbokeh_ops import checkpoint, lens, sampler
 from magicbokeh_ops.codec import make_codec
-from magicbokeh_ops.color import srgb_to_linear
 from magicbokeh_ops.network import ControlNet, UNet
-from magicbokeh_ops.patch_codec import PATCH, plain_blur
+from magicbokeh_ops.patch_codec import lens_blur
 from magicbokeh_ops.training import train as training
 from magicbokeh_ops.training.export import write_adapter
 from magicbokeh_ops.training.losses import PictureLoss
@@ -69,7 +67,7 @@ def moved(before: dict, after: dict) -> set[str]:
     ("kind", "masks", "bokeh", "restoration"),
     [
         ("base", True, BASE, BASE),
-        ("restoration", True, None, ("sr_lora", "encoder_lora")),
+        ("restoration", True, None, ("sr_lora", "encoder_lora", "encoder")),
         ("alternate", True, ("controlnet", "bokeh_lora"), ("sr_lora",)),
         ("alternate", False, ("controlnet", "bokeh_lora"), ("sr_lora",)),
         ("joint", True, ("controlnet", "bokeh_lora", "sr_lora"), ("controlnet", "bokeh_lora", "sr_lora")),
@@ -194,46 +192,23 @@ def test_exported_is_what_was_trained(drawn, tmp_path):
     assert picture.shape == photo.shape
 
 
-def test_nano_starts_as_a_plain_blur():
+def test_nano_starts_as_the_lens_does():
     model = build_nano(Settings(stages=(), network=NETWORK, bokeh_rank=2))
-    photo, defocus = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
-    assert torch.allclose(model(photo, torch.zeros_like(defocus), None), photo, atol=1e-6)
-    blurred = (model.codec.decode(plain_blur(model.codec.encode(2 * photo - 1), defocus)) + 1) / 2
-    assert torch.allclose(model(photo, defocus, None), blurred, atol=1e-6)
-    assert (blurred - photo).abs().mean() > 0.1
+    photo, defocus = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
+    assert torch.allclose(model(photo, defocus, None), photo, atol=1e-6)
+    defocus[..., 32:] = 0.4
+    behind, front = (lens.render(photo, side * defocus, 0.0, 32) for side in (-1, 1))
+    assert (behind - front).abs().mean() > 0.01
+    for order, expected in ((0, (behind + front) / 2), (-20, behind), (20, front)):
+        torch.nn.init.constant_(model.unet.conv_out.bias[-1:], order)
+        assert torch.allclose(model(photo, defocus, None), expected, atol=1e-5)
 
 
-def test_plain_blur_spreads_light_as_a_disc_does():
-    def through(picture, radius):
-        latent = F.pixel_unshuffle(picture, PATCH)
-        return F.pixel_shuffle(plain_blur(latent, torch.full_like(picture[:, :1], radius / 32)), PATCH)
-
-    picture = 2 * torch.rand(1, 3, 96, 64) - 1
-    assert torch.equal(through(picture, 0.0), picture) and torch.equal(through(picture, 1.0), picture)
-    assert torch.allclose(through(torch.full_like(picture, 0.3), 20.0), torch.tensor(0.3), atol=1e-4)
-    assert torch.allclose(through(torch.full_like(picture, 0.3), 512.0), torch.tensor(0.3), atol=1e-4)
-    # Light of a point, with the spread of a disc: a quarter of the squared radius on each axis.
-    for radius in (4, 6, 8, 24):
-        point = torch.full((1, 3, 128, 128), -1.0)
-        point[..., 60, 64] = 1
-        light = srgb_to_linear((through(point, radius) + 1) / 2)[0, 0]
-        light = light / light.sum()
-        assert float((light.sum(1) * (torch.arange(128.0) - 60) ** 2).sum()) == pytest.approx(radius**2 / 4, rel=0.1)
-
-
-def test_plain_blur_takes_what_is_sharper_for_nearer():
-    defocus = torch.full((1, 1, 96, 96), 16 / 32)
-    defocus[..., 32:64, 32:64] = 0
-    picture = torch.where(defocus > 0, 0.8, -0.6).expand(1, 3, -1, -1)
-    blurred = F.pixel_shuffle(plain_blur(F.pixel_unshuffle(picture, PATCH), defocus), PATCH)
-    assert torch.allclose(blurred, picture, atol=1e-3)
-
-
-def test_gradients_pass_the_plain_blur_in_focus_only():
+def test_gradients_pass_the_lens_in_focus_only():
     defocus = torch.zeros(1, 1, 64, 64)
     defocus[..., 32:] = 0.5
     latent = torch.full((1, 48, 16, 16), -1.0, requires_grad=True)  # black, where sRGB's own slope is endless
-    plain_blur(latent, defocus).sum().backward()
+    sum(x.sum() for x in lens_blur(latent, defocus)).backward()
     assert (latent.grad[..., :8] == 1).all() and (latent.grad[..., 8:] == 0).all()
 
 
