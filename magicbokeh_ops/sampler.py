@@ -99,8 +99,8 @@ def predict(
 class Budget:
     """How much the fast preset works on at once.
 
-    tile, codec_tile: largest sides in latents, of the prediction's tiles (a few more than the 64 of training make fewer
-    of them) and of the VAE's. batch: tiles per prediction.
+    tile, codec_tile: largest sides, of the prediction's tiles in units of 8 pixels (a few more than the 64 of training make fewer
+    of them) and of the VAE's in latents. batch: tiles per prediction.
     """
 
     tile: int = 72
@@ -189,7 +189,9 @@ def sample_fast(
     """
     cell = codec.cell
     size = [length // cell for length in image.shape[-2:]]
-    positions, tile_size = even_tiles(size, budget.tile, OVERLAP)
+    fine = 8 // cell  # a patch codec's cells are smaller; its tiles in pixels must not be, since its blur reaches as far
+    overlap = fine * OVERLAP
+    positions, tile_size = even_tiles(size, fine * budget.tile, overlap)
     coded, coded_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
     step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
     latent = encode_whole(codec, image, noise, budget, step)
@@ -209,7 +211,7 @@ def sample_fast(
                 show(seen)
             yield from tiles
 
-    latent = blend(predicted(), positions, size, OVERLAP, smooth_ramp)
+    latent = blend(predicted(), positions, size, overlap, smooth_ramp)
 
     def decoded() -> Iterator[Tensor]:
         for position in coded:
