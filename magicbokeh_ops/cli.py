@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from . import checkpoint, defocus, depth, files, lens, sampler
 from .aperture import Aperture
-from .demo import demo_photo
+from .demo import NANO, NANO_LABEL, demo_photo, noisy_demo_photo
 from .network import ControlNet, UNet
 from .overlay import focus_overlay
 from .refine import refine_edges
@@ -53,6 +53,16 @@ class Bar:
         self.bar.update(done - self.bar.n)
         if done == steps:
             self.bar.close()
+
+
+class ModelFile(click.Path):
+    """A merged file, or the word nano for the one that comes with the pack."""
+
+    def convert(self, value, param, ctx):
+        if value == "nano":
+            click.echo(f"{NANO_LABEL}: a small model that shows what the full one does, not how well.", err=True)
+            value = NANO
+        return super().convert(value, param, ctx)
 
 
 def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
@@ -154,7 +164,11 @@ weights_options = options(
 )
 model_options = options(
     weights_options,
-    click.option("--model", type=EXISTING, help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two."),
+    click.option(
+        "--model",
+        type=ModelFile(exists=True, dir_okay=False, path_type=Path),
+        help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two; or nano, the demonstration that comes along.",
+    ),
     click.option(
         "--preset",
         type=click.Choice(sampler.PRESETS),
@@ -175,7 +189,7 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
 
 
 def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torch.dtype) -> Callable:
-    """`sampler.render` with these weights in place."""
+    """`sampler.render` with these weights in place, and colours taken from the input where a VAE may shift them."""
     from .codec import make_codec
 
     networks = UNet(weights.config), ControlNet(weights.config)
@@ -183,7 +197,8 @@ def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torc
         network.load_state_dict(tensors)
         network.eval().to(device, dtype)
     codec = make_codec(weights.vae, device, dtype)
-    return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype))
+    color_fix = "none" if checkpoint.is_patch_codec(weights.vae) else "adain"
+    return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype), color_fix=color_fix)
 
 
 def compute_dtype(name: str | None, device: torch.device) -> torch.dtype:
@@ -239,9 +254,7 @@ def depth_command(photo, model, input_size, refine, device, output):
 @click.option(
     "--color-fix",
     type=click.Choice(list(sampler.COLOR_FIXES)),
-    default="adain",
-    show_default=True,
-    help="How the colours of the input are kept.",
+    help="How the colours of the input are kept. [default: adain; none for nano and its like, which keep them by themselves]",
 )
 @click.option("--seed", type=int, help="Sample the VAE's posterior; its mean is taken otherwise.")
 @click.option(
@@ -284,7 +297,7 @@ def render_command(
             defocus.focus_mask(blur),
             preset=preset,
             upscale=upscale,
-            color_fix=color_fix,
+            **({} if color_fix is None else {"color_fix": color_fix}),
             seed=seed,
             noise=noise,
             progress=Bar("render"),
@@ -374,9 +387,17 @@ def demo_command(output):
     for name, at in (("helmet", helmet), ("shuttle", shuttle)):
         focus = defocus.focus_from_point(disparity, *at)
         pictures[f"{name}_k24"] = lens.render(photo, disparity, focus, 24, progress=Bar(f"{name}, K 24"))
+    noisy = noisy_demo_photo()
+    focus = defocus.focus_from_point(disparity, *face)
+    blur = defocus.defocus_map(disparity, focus, 24)
+    nano = load_renderer(checkpoint.load(NANO), torch.device("cpu"), torch.float32)
+    progress = Bar(f"{NANO_LABEL}, K 24")
+    pictures["noisy"] = noisy
+    pictures["noisy_lens_k24"] = lens.render(noisy, disparity, focus, 24)
+    pictures["noisy_nano_k24"], _ = nano(noisy, blur, defocus.focus_mask(blur), progress=progress)
     for name, picture in pictures.items():
         files.write_photo(output / f"{name}.png", picture)
-    rows = [torch.cat([F.pad(p, (4, 4, 4, 4), value=1) for p in list(pictures.values())[i : i + 3]], -1) for i in (0, 3)]
+    rows = [torch.cat([F.pad(p, (4, 4, 4, 4), value=1) for p in list(pictures.values())[i : i + 3]], -1) for i in (0, 3, 6)]
     sheet = output / "sheet.jpg"
     files.write_photo(sheet, torch.cat(rows, -2))
     click.echo(f"{len(pictures)} pictures, and all of them side by side in {sheet.resolve()}: {', '.join(pictures)}.")

@@ -1,4 +1,4 @@
-"""The photo that comes with the pack."""
+"""The photo and the small model that come with the pack."""
 
 from pathlib import Path
 
@@ -8,6 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
+# Trained on drawn scenes only (docs/nano.md): it shows what the model does, not how well. Never taken unless asked for.
+NANO = ASSETS / "magicbokeh-nano.safetensors"
+NANO_LABEL = "nano, demonstration"
 
 
 def demo_photo() -> tuple[Tensor, Tensor]:
@@ -15,7 +18,17 @@ def demo_photo() -> tuple[Tensor, Tensor]:
 
     Both are described, with their licence, in assets/README.md.
     """
-    with Image.open(ASSETS / "demo.jpg") as photo, Image.open(ASSETS / "demo_disparity.png") as disparity:
-        rgb = np.asarray(photo.convert("RGB"), dtype=np.float32) / 255
+    with Image.open(ASSETS / "demo_disparity.png") as disparity:
         near = np.asarray(disparity, dtype=np.float32) / 65535
-    return torch.from_numpy(rgb).permute(2, 0, 1)[None], torch.from_numpy(near)[None, None]
+    return _read("demo.jpg"), torch.from_numpy(near)[None, None]
+
+
+def noisy_demo_photo() -> Tensor:
+    """The same photo as it might come from a phone in poor light: noisy, soft, compressed."""
+    return _read("demo_noisy.jpg")
+
+
+def _read(name: str) -> Tensor:
+    with Image.open(ASSETS / name) as photo:
+        rgb = np.asarray(photo.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None]

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..magicbokeh_ops.demo import demo_photo
+from ..magicbokeh_ops.demo import demo_photo, noisy_demo_photo
 from . import host
 
 
@@ -15,10 +15,14 @@ class DemoPhoto(io.ComfyNode):
             description="A portrait that comes with the pack (NASA, public domain) and its disparity, to try the nodes without any file.",
             search_aliases=["example image", "test image", "bokeh"],
             inputs=[],
-            outputs=[io.Image.Output(display_name="image"), io.Mask.Output(display_name="disparity")],
+            outputs=[
+                io.Image.Output(display_name="image"),
+                io.Mask.Output(display_name="disparity"),
+                io.Image.Output(display_name="noisy", tooltip="The same photo as it might come from a phone in poor light."),
+            ],
         )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
         image, disparity = demo_photo()
-        return io.NodeOutput(host.planes_to_image(image), host.map_to_mask(disparity))
+        return io.NodeOutput(host.planes_to_image(image), host.map_to_mask(disparity), host.planes_to_image(noisy_demo_photo()))

@@ -10,10 +10,12 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops import checkpoint, sampler
 from ..magicbokeh_ops import defocus as ops
+from ..magicbokeh_ops.demo import NANO, NANO_LABEL
 from . import host
 
 Model = io.Custom("MAGICBOKEH_MODEL")
 NO_BASE = "none (merged file)"
+NANO_CHOICE = f"{NANO_LABEL} (comes with the pack)"
 
 
 class LoadMagicBokeh(io.ComfyNode):
@@ -28,8 +30,9 @@ class LoadMagicBokeh(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=folder_paths.get_filename_list(host.MODEL_FOLDER),
-                    tooltip="The released weights (lora.pkl), or a merged .safetensors file. From models/magicbokeh.",
+                    options=[*folder_paths.get_filename_list(host.MODEL_FOLDER), NANO_CHOICE],
+                    tooltip="The released weights (lora.pkl), or a merged .safetensors file. From models/magicbokeh. nano is a small "
+                    "model trained on drawn scenes: it shows what the real one does, not how well.",
                 ),
                 io.Combo.Input(
                     "base",
@@ -49,6 +52,8 @@ class LoadMagicBokeh(io.ComfyNode):
 
     @classmethod
     def paths(cls, checkpoint: str, base: str) -> tuple[Path, Path | None]:
+        if checkpoint == NANO_CHOICE:
+            return NANO, None
         path = Path(folder_paths.get_full_path_or_raise(host.MODEL_FOLDER, checkpoint))
         if base == NO_BASE:
             return path, None
