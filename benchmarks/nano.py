@@ -19,7 +19,7 @@ from magicbokeh_ops.codec import make_codec
 from magicbokeh_ops.demo import NANO
 from magicbokeh_ops.evaluation.benchmark import find_disparity, find_scenes
 from magicbokeh_ops.evaluation.metrics import psnr, ssim
-from magicbokeh_ops.patch_codec import plain_blur
+from magicbokeh_ops.patch_codec import lens_blur
 
 K_OF_SWEEP = (0, 4, 8, 16, 24, 32)
 
@@ -60,10 +60,11 @@ def main() -> None:
         blur = blur_at(scene.k)
         masks = defocus.focus_mask(blur)
         by_k = {k: render(photo, blur_at(k), defocus.focus_mask(blur_at(k)))[0] for k in K_OF_SWEEP}
+        starts = ((codec.decode(start) + 1) / 2 for start in lens_blur(codec.encode(2 * photo - 1), blur))
         pictures = {
             "photo": photo,
             "photo, then lens": lens.render(photo, disparity, scene.focus, scene.k),
-            "nano's start alone": (codec.decode(plain_blur(codec.encode(2 * photo - 1), blur)) + 1) / 2,
+            **dict(zip(("nano's start, blur behind", "nano's start, blur in front"), starts)),
             "nano at K 0, then lens": lens.render(by_k[0], disparity, scene.focus, scene.k),
             "nano without masked attention": render(photo, blur, None)[0],
             "nano": render(photo, blur, masks)[0],
