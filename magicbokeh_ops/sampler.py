@@ -19,7 +19,7 @@ RELEASED_STRIDE = 32  # latents
 SMALLEST = 64
 UPSCALE_LIMIT = 4
 
-OVERLAP, CODEC_OVERLAP = 6, 16  # latents
+OVERLAP, CODEC_OVERLAP = 6, 16  # of tiles in the prediction, in units of 8 pixels, and in the VAE, in latents
 SMALLEST_TILE = 32
 
 PRESETS = ["fast", "reference"]
