@@ -34,6 +34,7 @@ class Stage:
     "alternate", ControlNet and bokeh LoRA in turn with the U-Net's SR LoRA; "joint", these at once (the ablation).
     size: side of the pictures in pixels. batch: pictures per step and device. rate: of AdamW, after `warmup` steps, then falling
     to nothing by a cosine. restoration_rate: that of the SR LoRA when stages alternate. turns: steps of either kind in turn.
+    by_picture: as in `losses.PictureLoss`.
     """
 
     kind: str
@@ -44,6 +45,7 @@ class Stage:
     restoration_rate: float = 5e-6
     warmup: int = 100
     turns: tuple[int, int] = (1, 1)
+    by_picture: bool = False
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
                     picture = model.recode(sample.lq)
                 else:
                     picture = picture_of(model, sample, bokeh, settings.masks)
-                loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp)
+                loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp, stage.by_picture)
             loss.backward()
             run.average_gradients(accelerator, parameters)
             torch.nn.utils.clip_grad_norm_(parameters, settings.clip)

@@ -57,7 +57,7 @@ def test_it_restores_and_blurs_better_than_leaving_the_photo_alone(render, scene
         gains["in focus"].append(psnr(bokeh, sample.bokeh, inside) - psnr(sample.lq, sample.bokeh, inside))
         gains["restored"].append(psnr(restored, sample.sharp) - psnr(sample.lq, sample.sharp))
     means = {name: mean(values) for name, values in gains.items()}
-    assert means["bokeh"] > 2 and means["ssim"] > 0.05 and means["in focus"] > 1 and means["restored"] > 0.7, means
+    assert means["bokeh"] > 2 and means["ssim"] > 0.05 and means["in focus"] > 1 and means["restored"] > 1, means
 
 
 def test_larger_k_blurs_more_outside_the_focus(render, scenes):

@@ -1,6 +1,7 @@
 """Training at a size that takes seconds: what moves when, stopping and going on, and what is exported."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -310,6 +311,22 @@ def test_lpips_is_added_by_its_weight(monkeypatch):
     assert torch.allclose(found, PictureLoss()(picture, truth) + 0.5 * (picture - truth).abs().mean())
     found.backward()
     assert picture.grad.abs().sum() > 0
+
+
+def test_by_picture_every_picture_counts_by_its_own_error():
+    truth = torch.rand(2, 3, 16, 16)
+    little, much = torch.rand(2, 3, 16, 16) * torch.tensor([0.1, 0.4])[:, None, None, None]
+    loss = PictureLoss()
+
+    def pull(by_picture):
+        picture = (truth + torch.stack([little, much])).requires_grad_()
+        loss(picture, truth, by_picture).backward()
+        return picture.grad.flatten(1).norm(dim=1)
+
+    assert pull(False)[0] < 0.3 * pull(False)[1]
+    assert pull(True)[0] > 2 * pull(True)[1]  # a log's slope is 1 over the error
+    halved = loss(truth + little / 2, truth, True) - loss(truth + little, truth, True)
+    assert halved == pytest.approx(-math.log(4), abs=0.15)
 
 
 def test_rate_rises_and_falls():
