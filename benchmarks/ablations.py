@@ -1,12 +1,14 @@
 """The paper's ablations (Table 2) at a size that trains in minutes: without masked attention, and without alternation.
 
-python -m benchmarks.ablations runs/ablations                # nine runs, about 10 minutes each on one core
+python -m benchmarks.ablations runs/ablations                # nine runs, about an hour on two cores
 python -m benchmarks.ablations runs/ablations --seeds 1      # some of them; the table is of all that are there
 """
 
 import argparse
 import json
+import shutil
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from magicbokeh_ops.training.train import picture_of, train
 from magicbokeh_ops.training.trainee import Trainee, build
 
 SCENES, SIZE, SEED = 64, 96, 77777  # of the pictures that count; no training draws from this seed
+PICTURES = ("pool.pt", "held-out.pt")
 COLUMNS = ("bokeh PSNR", "bokeh SSIM", "in-focus PSNR", "restored PSNR")
 
 
@@ -60,6 +63,14 @@ def measure(model: Trainee, scenes: list, masks: bool) -> list[float]:
     return [statistics.fmean(column) for column in zip(*rows)]
 
 
+def copy(source: Path, target: Path, names: Sequence[str]) -> None:
+    """What the target doesn't have yet."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).exists() and not (target / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -73,13 +84,14 @@ def main() -> None:
             folder = arguments.folder / str(seed) / name.replace(" ", "-")
             if (folder / "scores.json").exists():
                 continue
-            folder.mkdir(parents=True, exist_ok=True)
-            for pool in ("pool.pt", "held-out.pt"):  # the same pictures for all of a seed
-                first = arguments.folder / str(seed) / "full" / pool
-                if first.exists() and not (folder / pool).exists():
-                    (folder / pool).hardlink_to(first)
-            model = train(variant(replace(settings, seed=seed)), folder, build)
-            (folder / "scores.json").write_text(json.dumps(measure(model, scenes, variant(settings).masks)))
+            chosen = variant(replace(settings, seed=seed))
+            # Up to the last stage alternation makes no difference.
+            start = arguments.folder / str(seed) / f"start-{'with' if chosen.masks else 'without'}-masks"
+            copy(arguments.folder / str(seed) / "start-with-masks", start, PICTURES)
+            train(replace(chosen, stages=chosen.stages[:-1]), start, build)
+            copy(start, folder, (*PICTURES, "state.pt", "log.jsonl"))
+            model = train(chosen, folder, build)
+            (folder / "scores.json").write_text(json.dumps(measure(model, scenes, chosen.masks)))
 
     photo = [
         [psnr(s.lq, s.bokeh), ssim(s.lq, s.bokeh), psnr(s.lq, s.bokeh, s.focus_mask > 0.5), psnr(s.lq, s.sharp)] for s in scenes
