@@ -34,7 +34,7 @@ def _drawing(width: int, height: int, focus: float, k: float, point: tuple[float
     canvas = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(canvas)
     entries = [("in focus", IN_FOCUS), ("in front", IN_FRONT), ("behind", BEHIND), (f"focus {focus:.3f}, K {k:g}", None)]
-    unit = max(2, min(width // 24, height // 20))
+    unit = max(2, min(width // 28, height // 20))
     font = ImageFont.load_default(size=unit)
     x, y = float(unit), height - 2 * unit
     length = sum(draw.textlength(text, font) + unit * (1 if color is None else 2.5) for text, color in entries)

@@ -39,7 +39,7 @@ def test_k_0_returns_the_photo_at_any_depth():
     assert (lens.render(image, steps(), 0.5, 0) - image).abs().max() < 1 / 255
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 1), st.floats(0, 60), st.integers(0, 5))
 def test_any_size_gives_a_picture(height, width, focus, k, seed):
     out = lens.render(noise(1, 3, height, width, seed=seed), noise(1, 1, 9, 9, seed=seed), focus, k)
@@ -47,7 +47,7 @@ def test_any_size_gives_a_picture(height, width, focus, k, seed):
     assert torch.isfinite(out).all() and out.min() >= 0 and out.max() <= 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.floats(0, 1), st.floats(0, 30), st.floats(0.1, 0.9))
 def test_a_plain_photo_stays_plain(focus, k, level):
     out = lens.render(torch.full((1, 3, 64, 80), level), noise(1, 1, 16, 20), focus, k)

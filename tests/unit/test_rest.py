@@ -54,6 +54,13 @@ def test_overlay_colours_say_where_the_focus_is():
     assert (focus_overlay(grey, disparity, 0.5, 0) - focus_overlay(grey, disparity, 0.5, 0, (0.5, 0.2))).abs().max() > 0.4
 
 
+@pytest.mark.parametrize("size", [(320, 512), (1000, 320)])
+def test_overlay_legend_lies_inside(size):
+    shown = focus_overlay(torch.full((1, 3, *size), 0.5), torch.zeros(1, 1, *size), 0.456, 100.5)[0]
+    changed = (shown != shown[:, :1, :1]).any(0)
+    assert changed.any() and not changed[:, -1].any() and not changed[-1].any()
+
+
 def test_demo_photo_is_as_described():
     photo, disparity = demo_photo()
     assert photo.shape == (1, 3, 512, 512) and disparity.shape == (1, 1, 512, 512)
