@@ -19,6 +19,8 @@ from ..synthesis.dataset import Sample
 from . import run
 from .settings import Data, Settings, Stage, fill
 
+ABSOLUTE = 4.0  # weight of the absolute error of disparity, whose relative deviations are about four times as large
+
 
 @dataclass(frozen=True)
 class DepthSettings:
@@ -66,10 +68,11 @@ def look(model: Any, photos: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def teacher_loss(model: Any, sample: Sample) -> Tensor:
-    """Distance from the scene's true disparity, whatever its scale and shift."""
-    found = relative(look(model, sample.sharp)[0])
-    truth = relative(sample.disparity[:, 0])
-    loss = F.l1_loss(found, truth)
+    """Distance from the scene's true disparity, whatever its scale and shift, and as it is."""
+    disparity = look(model, sample.sharp)[0]
+    found, truth = relative(disparity), relative(sample.disparity[:, 0])
+    # The network cuts its output at 0: whatever sank below would never learn again if scale and shift were free altogether.
+    loss = F.l1_loss(found, truth) + ABSOLUTE * F.l1_loss(disparity, sample.disparity[:, 0])
     for axis in (-1, -2):
         loss = loss + F.l1_loss(found.diff(dim=axis), truth.diff(dim=axis))
     return loss
