@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from magicbokeh_ops import depth
+from magicbokeh_ops.synthesis.dataset import Sample
 from magicbokeh_ops.training import distill
 from magicbokeh_ops.training.distill import read_depth_settings, relative
 
@@ -105,6 +106,19 @@ def test_looking_is_the_model_itself(tmp_path):
     photos = torch.rand(1, 3, 84, 112)
     found, features = distill.look(model, photos)
     assert torch.allclose(found, model(depth.standardize(photos)).predicted_depth, atol=1e-6) and len(features) == 4
+
+
+def test_the_teacher_is_held_to_disparity_as_it_is(monkeypatch):
+    """Scale and shift cost something, or everything could sink below 0, where the network's output is cut; the right shape costs less."""
+    truth = torch.rand(2, 1, 8, 8)
+    sample = Sample(*[torch.zeros(2, 3, 8, 8)] * 3, truth, *[torch.zeros(2)] * 4)
+
+    def loss(disparity):
+        monkeypatch.setattr(distill, "look", lambda _model, _photos: (disparity, []))
+        return distill.teacher_loss(None, sample)
+
+    assert loss(truth[:, 0]) == 0
+    assert 0 < loss(truth[:, 0] + 0.1) < loss(truth[:, 0] + 0.2) < loss(1 - truth[:, 0])
 
 
 def test_relative_disparity_has_no_scale_and_shift():
