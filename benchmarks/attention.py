@@ -54,13 +54,18 @@ def inputs(device, tokens=TOKENS):
 def peak(name, device="cpu"):
     """Bytes that one call at 50 % in focus needs beyond its inputs."""
     arguments, region = inputs(device), torch.rand(1, TOKENS, device=device) < 0.5
-    if device.startswith("cuda"):
+    return peak_of(lambda: METHODS[name](*arguments, region), device)
+
+
+def peak_of(work, device="cpu"):
+    """Bytes that a call allocates at most at once."""
+    if str(device).startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        METHODS[name](*arguments, region)
+        work()
         return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(profile_memory=True) as profile:
-        METHODS[name](*arguments, region)
+        work()
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     return max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from .network import Config, ControlNet, UNet
+from .network import Config, ControlNet, TimeEmbedding, UNet
 from .patch_codec import PatchCodec
 
 Tensors = dict[str, Tensor]
@@ -476,6 +477,27 @@ def _merged(weight: Tensor, down: Tensor, up: Tensor, scale: float, complaint: s
     if delta.numel() != weight.numel() or len(delta) != len(weight):
         raise ValueError(f"{complaint} is {tuple(weight.shape)}, the adapter's update is for another size.")
     return weight.float() + scale * delta.view_as(weight)
+
+
+def fold_time(weights: Weights) -> Weights:
+    """The same networks without time embedding: t is always 999, so that all it adds are constants, which go into biases."""
+    if weights.config.folded:
+        return weights
+    embedding = TimeEmbedding(weights.config, nn).requires_grad_(False)
+    parts = []
+    for tensors in (weights.unet, weights.controlnet):
+        embedding.load_state_dict({k: v.float() for k, v in _without_prefix(tensors, "time_embedding.").items()})
+        time = F.silu(embedding(torch.zeros(())))[0]
+        folded = {key: value for key, value in tensors.items() if "time_emb" not in key}
+        for key, weight in tensors.items():
+            if key.endswith(".time_emb_proj.weight"):
+                block = key.removesuffix("time_emb_proj.weight")
+                bias = tensors[f"{block}conv1.bias"]
+                added = weight.float() @ time + tensors[f"{block}time_emb_proj.bias"].float()
+                folded[f"{block}conv1.bias"] = (bias.float() + added).to(bias)
+        parts.append(folded)
+    unet, controlnet = parts
+    return Weights(unet, controlnet, weights.vae, replace(weights.config, folded=True), weights.sources)
 
 
 def check(weights: Weights, name: str) -> None:

@@ -192,6 +192,7 @@ def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torc
     """`sampler.render` with these weights in place, and colours taken from the input where a VAE may shift them."""
     from .codec import make_codec
 
+    weights = checkpoint.fold_time(weights)
     networks = UNet(weights.config), ControlNet(weights.config)
     for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
         network.load_state_dict(tensors)

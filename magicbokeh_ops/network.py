@@ -25,6 +25,7 @@ class Config:
     of a patch codec after our lens, in units of the latent's standard deviation, and one channel more that chooses between blur
     behind (below 0) and in front of the focus.
     latent_scale: between the VAE's latents and those that the network sees.
+    folded: without time embedding, whose constant share is in the biases (`checkpoint.fold_time`).
     """
 
     in_channels: int = 4
@@ -37,6 +38,7 @@ class Config:
     hint_channels: tuple[int, ...] = (16, 32, 96, 256)
     prediction: str = "epsilon"
     latent_scale: float = 0.18215
+    folded: bool = False
 
     @property
     def time_channels(self) -> int:
@@ -62,14 +64,15 @@ class ResnetBlock(nn.Module):
         super().__init__()
         self.norm1 = operations.GroupNorm(config.groups, in_channels, eps=1e-5)
         self.conv1 = operations.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time_emb_proj = operations.Linear(config.time_channels, out_channels)
+        self.time_emb_proj = None if config.folded else operations.Linear(config.time_channels, out_channels)
         self.norm2 = operations.GroupNorm(config.groups, out_channels, eps=1e-5)
         self.conv2 = operations.Conv2d(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = operations.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.time_emb_proj(F.silu(time))[:, :, None, None]
+        if self.time_emb_proj is not None and time is not None:
+            h = h + self.time_emb_proj(F.silu(time))[:, :, None, None]
         return self.conv_shortcut(x) + self.conv2(F.silu(self.norm2(h)))
 
 
@@ -162,7 +165,7 @@ class DownBlock(nn.Module):
         last = level == len(config.channels) - 1
         self.downsamplers = nn.ModuleList([] if last else [Resample(channels, 2, operations)])
 
-    def forward(self, x: Tensor, time: Tensor, skips: list[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None, skips: list[Tensor]) -> Tensor:
         for i, resnet in enumerate(self.resnets):
             x = resnet(x, time)
             if self.attentions:
@@ -187,7 +190,7 @@ class UpBlock(nn.Module):
         )
         self.upsamplers = nn.ModuleList([Resample(channels, 1, operations)] if level else [])
 
-    def forward(self, x: Tensor, time: Tensor, skips: list[Tensor], regions: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor | None, skips: list[Tensor], regions: Tensor | None) -> Tensor:
         region = None
         if regions is not None and self.attentions:
             region = F.interpolate(regions, size=x.shape[-2:], mode="nearest").flatten(1) > 0.5
@@ -241,7 +244,7 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         self.conv_in = operations.Conv2d(config.in_channels, config.channels[0], 3, padding=1)
-        self.time_embedding = TimeEmbedding(config, operations)
+        self.time_embedding = None if config.folded else TimeEmbedding(config, operations)
         self.down_blocks = _down_blocks(config, operations, attention)
         skips, width, up_blocks = skip_channels(config), config.channels[-1], []
         for level in reversed(range(len(config.channels))):
@@ -258,7 +261,7 @@ class UNet(nn.Module):
         residuals: of the ControlNet, added to the skip tensors (but not to what enters the way up directly).
         regions: focus mask (B, 1, H, W) of 0 and 1, which the masked branch attends within; None = one region.
         """
-        time = self.time_embedding(latent)
+        time = None if self.time_embedding is None else self.time_embedding(latent)
         x = self.conv_in(latent)
         skips = [x]
         for down in self.down_blocks:
@@ -273,7 +276,7 @@ class ControlNet(nn.Module):
     def __init__(self, config: Config = Config(), operations=nn, attention: Attend = attend):
         super().__init__()
         self.conv_in = operations.Conv2d(config.in_channels, config.channels[0], 3, padding=1)
-        self.time_embedding = TimeEmbedding(config, operations)
+        self.time_embedding = None if config.folded else TimeEmbedding(config, operations)
         self.controlnet_cond_embedding = HintEmbedding(config, operations)
         self.down_blocks = _down_blocks(config, operations, attention)
         self.controlnet_down_blocks = nn.ModuleList(
@@ -286,7 +289,7 @@ class ControlNet(nn.Module):
         hint: defocus map (B, 1, H, W) at the resolution of the image; 0 = in focus, 1 = 32 pixels of blur.
         """
         hint = (2 * hint - 1).expand(-1, 3, -1, -1)
-        time = self.time_embedding(latent)
+        time = None if self.time_embedding is None else self.time_embedding(latent)
         x = self.conv_in(latent) + self.controlnet_cond_embedding(hint)
         skips = [x]
         for down in self.down_blocks:

@@ -22,6 +22,9 @@ UPSCALE_LIMIT = 4
 OVERLAP, CODEC_OVERLAP = 6, 16  # of tiles in the prediction, in units of 8 pixels, and in the VAE, in latents
 SMALLEST_TILE = 32
 
+# Of a prediction: values per cell of its latent, and what does not depend on it.
+VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
+
 PRESETS = ["fast", "reference"]
 COLOR_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "adain": match_mean_and_spread,
@@ -93,6 +96,12 @@ def predict(
     found = unet(x, controlnet(photo, defocus.to(device, dtype)), regions).to(latent)
     residual, order = found[:, :-1], found[:, -1:].sigmoid()
     return torch.lerp(behind, front, order) - spread * residual
+
+
+def memory_needed(shape: Sequence[int], dtype: torch.dtype) -> int:
+    """Upper bound in bytes for `predict` of a latent (B, C, h, w) on the full-size networks, without their weights."""
+    batch, _, height, width = shape
+    return FIXED_BYTES + batch * height * width * VALUES_PER_CELL * dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -346,7 +355,8 @@ def render(
         noise = _noise(seed, 1, *(length // cell for length in padded.shape[-2:]))
     picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress, show)
     latent = latent[..., : -(-size[0] // cell), : -(-size[1] // cell)]
-    return transfer(picture[..., : size[0], : size[1]], image), latent
+    # Parts of larger tensors would keep these, for every frame of a batch.
+    return transfer(picture[..., : size[0], : size[1]], image).contiguous(), latent.contiguous()
 
 
 def _noise(seed: int, count: int, height: int, width: int) -> Tensor:

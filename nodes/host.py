@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..magicbokeh_ops import depth, sampler
-from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, is_patch_codec, vae_from_ldm, vae_sizes
+from ..magicbokeh_ops.checkpoint import SAFE, Weights, check_vae, fold_time, is_patch_codec, vae_from_ldm, vae_sizes
 from ..magicbokeh_ops.defocus import resize
 from ..magicbokeh_ops.network import Config, ControlNet, UNet
 from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
@@ -35,8 +35,6 @@ MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is 
 VIEW_SIDE = 1024  # pixels of the photo that the page gets
 THUMBNAIL_SIDE = 512  # of pictures while a node runs
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
-# Upper bound per latent cell of a tile, measured on the full-size network (40 kB in fp32), and what does not depend on it.
-VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
 
 # Keyword arguments that ComfyUI 0.3.64 does not know yet; there they are left out.
 NEWER = {"advanced", "search_aliases"}
@@ -158,7 +156,8 @@ class Progress:
 
     def __call__(self, done: int, steps: int) -> None:
         mm.throw_exception_if_processing_interrupted()
-        self.value = self.part * 100 + 100 * done // steps
+        # Work that starts anew with less at once doesn't take back what was shown.
+        self.value = max(self.value, self.part * 100 + 100 * done // steps)
         self.bar.update_absolute(self.value)
 
     def show(self, picture: Tensor, draw: Callable[[Tensor], Image.Image] = to_thumbnail) -> None:
@@ -229,13 +228,15 @@ class MagicBokeh(nn.Module):
 class BokehModel:
     """What a MAGICBOKEH_MODEL socket carries. ComfyUI looks for `patcher` and `get_models`.
 
-    dtype: of the computation. focus_mask: (B, 1, H, W) of Masked Attention, or None.
+    config: of the file. dtype: of the computation. folded: tensors of each network that `fold_time` has left out or changed, as they
+    were. focus_mask: (B, 1, H, W) of Masked Attention, or None.
     """
 
     patcher: comfy.model_patcher.ModelPatcher
     config: Config
     dtype: torch.dtype
     sources: dict[str, str]
+    folded: dict[str, dict[str, Tensor]]
     focus_mask: Tensor | None = None
 
     def get_models(self) -> list[comfy.model_patcher.ModelPatcher]:
@@ -287,16 +288,21 @@ def weight_dtype() -> torch.dtype:
 
 def load_model(weights: Weights) -> BokehModel:
     """U-Net and ControlNet in ComfyUI's hands. The tensors of `weights` are used, not changed."""
+    file, weights = weights, fold_time(weights)
     device, offload = mm.get_torch_device(), mm.unet_offload_device()
     stored = weight_dtype()
     computed = mm.unet_manual_cast(stored, device, [torch.float16, torch.float32]) or stored
     with torch.device("meta"):
         model = MagicBokeh(weights.config, comfy.ops.pick_operations(stored, computed, load_device=device))
     patcher = _patcher(model.eval())
-    for network, tensors in ((model.unet, weights.unet), (model.controlnet, weights.controlnet)):
+    folded = {}
+    for part in ("unet", "controlnet"):
+        tensors, before = getattr(weights, part), getattr(file, part)
+        network = getattr(model, part)
         network.load_state_dict({key: value.to(offload, stored) for key, value in tensors.items()}, assign=True)
         network.requires_grad_(False)
-    return BokehModel(patcher, weights.config, computed, weights.sources)
+        folded[part] = {key: value.to(stored) for key, value in before.items() if value is not tensors.get(key)}
+    return BokehModel(patcher, file.config, computed, file.sources, folded)
 
 
 def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
@@ -339,7 +345,10 @@ def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
 def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
     """What Save MagicBokeh Checkpoint writes, with the values as they are loaded."""
     state = {key: value.cpu() for key, value in model.patcher.model.state_dict().items()}
-    parts = {part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} for part in ("unet", "controlnet")}
+    parts = {
+        part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} | folded
+        for part, folded in model.folded.items()
+    }
     codec = getattr(vae.first_stage_model, "codec", None)
     tensors = {key: value.cpu().float() for key, value in (codec.state_dict() if codec else vae.get_sd()).items()}
     vae_tensors = tensors if codec else vae_from_ldm(tensors)
@@ -378,11 +387,6 @@ class Codec:
         return max(sampler.SMALLEST_TILE, int((0.6 * mm.get_total_memory(self.vae.device) / per_cell) ** 0.5))
 
 
-def memory_needed(batch: int, height: int, width: int, dtype: torch.dtype) -> int:
-    """Upper bound in bytes for one prediction of tiles of height x width latents, without weights."""
-    return FIXED_BYTES + batch * height * width * VALUES_PER_CELL * dtype.itemsize
-
-
 def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
     """How latents look, by the method that the user has chosen for previews, or else by the cheapest."""
     if config.prediction == "residual":  # they are pictures
@@ -406,14 +410,14 @@ def render(
     device = model.patcher.load_device
 
     def predict(latent: Tensor, hint: Tensor, regions: Tensor | None) -> Tensor:
-        mm.load_models_gpu([model.patcher], memory_needed(len(latent), *latent.shape[-2:], model.dtype))
+        mm.load_models_gpu([model.patcher], sampler.memory_needed(latent.shape, model.dtype))
         return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype)
 
     def is_oom(error: Exception) -> bool:
         return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
 
     tile = sampler.Budget().tile
-    batch = int(0.1 * mm.get_total_memory(device) / memory_needed(1, tile, tile, model.dtype))
+    batch = int(0.1 * mm.get_total_memory(device) / sampler.memory_needed((1, 4, tile, tile), model.dtype))
     budget = sampler.Budget(tile, codec.tile(), 1 if mm.is_device_cpu(device) else min(max(batch, 1), 8))
 
     show = partial(progress.show, draw=latent_painter(model.config, device))

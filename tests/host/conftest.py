@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -62,7 +63,7 @@ def pytest_generate_tests(metafunc):
 
 def put_models(folder: Path) -> None:
     """Small random weights in the released formats, under the names that people have them by."""
-    for place in ("magicbokeh", "checkpoints", "diffusers", "depthanything"):
+    for place in ("magicbokeh", "checkpoints", "diffusers", "depthanything", "vae_approx"):
         (folder / place).mkdir()
     (folder / "magicbokeh" / "lora.pkl").symlink_to(GOLDEN / "lora.pkl")
     (folder / "diffusers" / "stable-diffusion-2-1-base").symlink_to(GOLDEN / "sd", target_is_directory=True)
@@ -71,6 +72,12 @@ def put_models(folder: Path) -> None:
     checkpoint.save(weights, folder / "magicbokeh" / "merged.safetensors")
     (folder / "magicbokeh" / "broken.safetensors").write_bytes(b"not weights")
     checkpoint.save(nano_like(), folder / "magicbokeh" / "nano-like.safetensors")
+    tiny = AutoencoderTiny()
+    tiny.save_pretrained(folder / "vae_approx" / "taesd")
+    for half, first in (("encoder", 0), ("decoder", 1)):  # in the decoder's own file a layer without weights comes first
+        named = (key.split(".", 2)[1:] + [value] for key, value in getattr(tiny, half).state_dict().items())
+        tensors = {f"{first + int(index)}.{rest}": value for index, rest, value in named}
+        save_file(tensors, folder / "vae_approx" / f"taesd_{half}.safetensors")
     tensors, config = depth.read_depth(DEPTH)
     depth.build(tensors, config, DEPTH.name).save_pretrained(folder / "depthanything" / "Depth-Anything-V2-Small-hf")
     save_file(

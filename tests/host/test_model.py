@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks.draft import Tiny
 from magicbokeh_ops import checkpoint, defocus, sampler
 from magicbokeh_ops.codec import DiffusersCodec, make_codec
 from magicbokeh_ops.network import ControlNet, UNet
@@ -189,6 +191,22 @@ def test_networks_with_a_codec_of_their_own(host):
     assert "no posterior" in host.error(prompt("golden corner", "golden corner", load=load, posterior_seed=3))
 
 
+def test_a_small_decoder_for_drafts(host, library):
+    """ComfyUI's built-in TAESD on the vae input gives what the same model gives in the library."""
+    _, _, predict = library
+    image, disparity = golden("image.png")[..., 64:320, 100:356], golden("depth_u8.png")[:, :1, 64:320, 100:356]
+    blur = defocus.defocus_map(disparity, FOCUS, K)
+    tiny = Tiny(host.base / "models" / "vae_approx" / "taesd")
+    with torch.inference_mode():
+        expected, _ = sampler.render(tiny, predict, image, blur, defocus.focus_mask(blur), color_fix="none")
+    asked = prompt("golden corner", "golden corner", color_fix="none")
+    asked["draft"] = node("VAELoader", vae_name="taesd")
+    asked["sample"]["inputs"]["vae"] = ["draft", 0]
+    row = host.found(asked)["row"]
+    assert expected.std() > 1e-3
+    assert row == pytest.approx(expected[0, :, 128].T.flatten().tolist()[: len(row)], abs=2e-3)
+
+
 def test_a_changed_setting_loads_nothing_again(host):
     host.found(prompt("odd", "ramp", upscale=2))
     before = len(host.log)
@@ -207,10 +225,33 @@ def test_out_of_memory_works_on_less_at_once(host):
     whole = host.found(asked)
     asked["broken"] = node("TestOutOfMemory", model=["load", 0], steps=2)
     asked["sample"]["inputs"]["model"] = ["broken", 0]
+    host.get("/test/progress")
     smaller = host.found(asked)
+    shown = host.get("/test/progress")
+    assert shown == sorted(shown) and shown[-1] == 100
     assert smaller["shape"] == whole["shape"] and smaller["row"] != whole["row"]
     asked["broken"]["inputs"]["steps"] = 20
     assert "pretended" in host.error(asked) or "memory" in host.error(asked)
+
+
+def test_memory_does_not_grow(host):
+    """Over 50 runs, and over the frames of a batch, whose pictures are half a megabyte each with all that belongs to them."""
+    process = psutil.Process(host.process.pid)
+    load = {"checkpoint": "nano-like.safetensors", "base": "none (merged file)"}
+    held = []
+    for i in range(50):
+        asked = prompt("golden corner", "golden corner", load=load, k=8 + i / 2, color_fix="none")
+        assert host.run(asked)["status"]["status_str"] == "success"
+        held.append(process.memory_info().rss)
+    assert held[-1] - max(held[:10]) < 40e6, (
+        held
+    )  # the result of a run alone is 0.8 MB, and there are many more pictures on the way
+    host.get("/test/progress")
+    before = process.memory_info().rss
+    assert host.found(prompt("batch of 100", "ramp", load=load, k=0, color_fix="none"))["shape"] == [100, 64, 64, 3]
+    shown = host.get("/test/progress")
+    assert shown == sorted(shown) and shown[-1] == 100 * 100
+    assert process.memory_info().rss - before < 100e6
 
 
 @pytest.mark.parametrize(

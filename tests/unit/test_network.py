@@ -1,10 +1,14 @@
 """Our network against diffusers' classes, pruned the same way."""
 
+from collections import Counter
+
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from magicbokeh_ops.network import TIMESTEP, Config, ControlNet, UNet
+from magicbokeh_ops import checkpoint
+from magicbokeh_ops.network import TIMESTEP, Config, ControlNet, ResnetBlock, UNet
 
 SIZES = {"channels": (32, 64, 96, 96), "heads": (2, 4, 3, 0), "groups": 16, "hint_channels": (8, 16, 24, 32)}
 CONFIG = Config(**SIZES)
@@ -58,6 +62,42 @@ def test_unet_and_controlnet_equal_diffusers(size):
         assert torch.allclose(a, b, atol=1e-5 * b.abs().max().item())
     out = ours(UNet, unet.state_dict())(latent, found)
     assert torch.allclose(out, expected, atol=2e-5 * expected.abs().max().item())
+
+
+class Operations(TorchDispatchMode):
+    """Names of what is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+def test_folded_networks_are_equal_and_compute_nothing_of_time():
+    torch.manual_seed(0)
+    config = Config(**{**SIZES, "rank": 4})
+    networks = UNet(config).eval(), ControlNet(config).eval()
+    weights = checkpoint.fold_time(checkpoint.Weights(*(n.state_dict() for n in networks), {}, config))
+    folded = UNet(weights.config).eval(), ControlNet(weights.config).eval()
+    latent, hint = torch.randn(1, 4, 16, 16), torch.rand(1, 1, 128, 128)
+    pictures, computed = [], []
+    for (unet, control), tensors in ((networks, None), (folded, (weights.unet, weights.controlnet))):
+        if tensors is not None:
+            unet.load_state_dict(tensors[0])
+            control.load_state_dict(tensors[1])
+        with Operations() as seen:
+            pictures.append(unet(latent, control(latent, hint), (hint[..., :8, :8] > 0.5).float()))
+        computed.append(Counter(seen.names))
+    assert (pictures[0] - pictures[1]).abs().max() <= 1e-5 * pictures[0].abs().max()
+    gone = computed[0] - computed[1]
+    blocks = sum(isinstance(module, ResnetBlock) for n in networks for module in n.modules())
+    assert gone["sin"] == gone["cos"] == 2 and gone["linear"] == blocks + 4
+    assert not {"sin", "cos", "arange", "exp"} & computed[1].keys()
+    assert checkpoint.fold_time(weights) is weights
 
 
 def test_full_size_has_the_released_number_of_parameters():

@@ -5,9 +5,12 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 
-from benchmarks.work import counted
+from benchmarks.attention import peak_of
+from benchmarks.pipeline import work
 from magicbokeh_ops import sampler
+from magicbokeh_ops.codec import DiffusersCodec
 from magicbokeh_ops.network import Config, ControlNet, UNet
 from magicbokeh_ops.patch_codec import PatchCodec
 from magicbokeh_ops.sampler import Budget
@@ -192,6 +195,24 @@ def test_less_at_once_when_memory_runs_out(network):
         fits(lambda budget: 1 / 0, Budget(), free=lambda: None)
 
 
+@torch.inference_mode()
+def test_a_prediction_keeps_to_the_memory_it_asks_for():
+    """At full size, fp32: all of it, and what each cell of the latent adds."""
+    with torch.device("meta"):
+        networks = UNet(Config(rank=64)), ControlNet(Config(rank=64))
+    # Never written, so that no memory is filled for them.
+    networks = [network.to_empty(device="cpu") for network in networks]
+    held, promised = [], []
+    for height, width in ((16, 16), (32, 48)):
+        latent, defocus = torch.zeros(1, 4, height, width), torch.zeros(1, 1, 8 * height, 8 * width)
+        regions = torch.zeros_like(defocus)
+        regions[..., : 4 * width] = 1
+        held.append(peak_of(partial(sampler.predict, *networks, latent, defocus, regions)))
+        promised.append(sampler.memory_needed(latent.shape, torch.float32))
+    assert held[0] <= promised[0] and held[1] <= promised[1]
+    assert held[1] - held[0] <= promised[1] - promised[0]
+
+
 def test_colours():
     """The codec's tint is a colour cast that both transfers take away again."""
     image = picture(512, 512) * 0.6 + 0.3
@@ -257,7 +278,20 @@ def test_a_codec_with_other_cells(preset):
         sampler.render(PatchCodec(), network, image, flat(image), preset="fast", seed=1)
 
 
+def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
+    monkeypatch.setattr("magicbokeh_ops.codec.STRIP", 2**16)
+    torch.manual_seed(0)
+    kinds = ("DownEncoderBlock2D",) * 3, ("UpDecoderBlock2D",) * 3
+    plain = AutoencoderKL(3, 3, *kinds, block_out_channels=(64, 128, 128), layers_per_block=2).eval()
+    codec = DiffusersCodec(plain.state_dict())
+    image, latent = torch.rand(1, 3, 128, 128), torch.randn(1, 4, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(codec.encode(image), plain.encode(image).latent_dist.mean, atol=1e-5)
+        assert torch.allclose(codec.decode(latent), plain.decode(latent).sample, atol=1e-5)
+        assert peak_of(lambda: codec.decode(latent)) < 0.87 * peak_of(lambda: plain.decode(latent).sample)
+
+
 def test_fast_costs_a_third_of_the_released_procedure():
-    fast, reference = counted(1536, 2048)
+    fast, reference = (work(procedure, (1536, 2048)) for procedure in ("fast", "reference"))
     assert reference == pytest.approx(35 * 4.73e12, rel=0.01)
     assert fast / reference <= 0.36

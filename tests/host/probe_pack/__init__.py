@@ -17,9 +17,11 @@ from server import PromptServer
 GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
 
 PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
+PROGRESS = []  # what bars showed
 
 
 def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.update_absolute):
+    PROGRESS.append(value)
     if preview is not None:
         picture = np.asarray(preview[1], dtype=float)
         PREVIEWS.append([time.monotonic(), *preview[1].size, picture.mean()])
@@ -29,10 +31,11 @@ def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.upd
 ProgressBar.update_absolute = update_and_note
 
 
-@PromptServer.instance.routes.get("/test/previews")
-async def previews(_request):
-    sent = PREVIEWS[:]
-    PREVIEWS.clear()
+@PromptServer.instance.routes.get("/test/{noted}")
+async def noted(request):
+    notes = {"previews": PREVIEWS, "progress": PROGRESS}[request.match_info["noted"]]
+    sent = notes[:]
+    notes.clear()
     return web.json_response(sent)
 
 
@@ -52,6 +55,7 @@ def golden(name, folder="inputs"):
 IMAGES = {
     "photo": noise,
     "batch of 3": lambda: noise(3),
+    "batch of 100": lambda: noise(100, 64, 64),
     "rgba": lambda: noise(channels=4),
     "half": lambda: noise().half(),
     "odd": lambda: noise(1, 37, 53),

@@ -1,0 +1,40 @@
+"""The table of a small decoder, on small random weights in the two formats."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from safetensors.torch import load_file, save_file
+
+from benchmarks import draft
+from magicbokeh_ops.files import write_photo
+
+BASE = Path(__file__).parents[1] / "parity" / "golden" / "sd"
+
+
+def test_table_of_a_decoder_that_lets_less_through(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(tmp_path / "tiny")
+    write_photo(tmp_path / "photo.png", torch.rand(1, 3, 70, 100))
+    monkeypatch.setattr(sys, "argv", ["draft", str(BASE), str(tmp_path / "tiny"), str(tmp_path / "photo.png")])
+
+    def rows():
+        draft.main()
+        found = re.findall(r"^\| (VAE|TAESD) \| (VAE|TAESD) \|.* ([\d.]+) \|$", capsys.readouterr().out, re.M)
+        assert len(found) == 4
+        return {(encoder, decoder): float(psnr) for encoder, decoder, psnr in found}
+
+    before = rows()
+    file = next((tmp_path / "tiny").glob("*.safetensors"))
+    weights = load_file(file)
+    last = max(
+        (key for key in weights if key.startswith("decoder.") and key.endswith("bias")), key=lambda key: int(key.split(".")[2])
+    )
+    save_file({**weights, last: weights[last] + 9.0}, file, {"format": "pt"})  # white
+    after = rows()
+    assert after["VAE", "VAE"] == before["VAE", "VAE"] and after["TAESD", "VAE"] == before["TAESD", "VAE"]
+    white = pytest.approx(-10 * torch.log10(torch.tensor(1 / 3)).item(), abs=0.3)
+    assert after["VAE", "TAESD"] == white and after["TAESD", "TAESD"] == white
