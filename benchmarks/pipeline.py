@@ -107,6 +107,15 @@ def explicit_attention(q, k, v, heads):
     return ((q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
+def full_size_vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+    )
+
+
 def build(procedure: str, device: str, dtype: torch.dtype) -> tuple[UNet, ControlNet, Any, nn.Module | None]:
     """U-Net, ControlNet, codec, and the text encoder that the released procedure runs for nothing.
 
@@ -117,12 +126,7 @@ def build(procedure: str, device: str, dtype: torch.dtype) -> tuple[UNet, Contro
     with torch.device(device):
         config = Config(rank=RANK_BOKEH, folded=not released)
         unet, controlnet = UNet(config), ControlNet(config)
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-        )
+        vae = full_size_vae()
         codec = ReleasedVAE(vae) if released else DiffusersCodec(vae.state_dict(), device)
         text = None
         if released:

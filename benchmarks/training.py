@@ -4,10 +4,10 @@ python -m benchmarks.training
 """
 
 import torch
-from diffusers import AutoencoderKL
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.pipeline import full_size_vae
 from magicbokeh_ops.codec import DiffusersCodec
 from magicbokeh_ops.network import Config, ControlNet, UNet
 from magicbokeh_ops.training import trainee
@@ -28,13 +28,7 @@ def full_size() -> Trainee:
     config = Config(rank=settings.bokeh_rank)
     with torch.device("meta"):
         unet, controlnet = UNet(config), ControlNet(config)
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-        )
-        model = Trainee(unet, controlnet, DiffusersCodec(vae.state_dict(), "meta"))
+        model = Trainee(unet, controlnet, DiffusersCodec(full_size_vae().state_dict(), "meta"))
         model.add_sr_lora(settings.sr_rank)
     return model
 
