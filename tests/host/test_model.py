@@ -243,9 +243,8 @@ def test_memory_does_not_grow(host):
         asked = prompt("golden corner", "golden corner", load=load, k=8 + i / 2, color_fix="none")
         assert host.run(asked)["status"]["status_str"] == "success"
         held.append(process.memory_info().rss)
-    assert held[-1] - max(held[:10]) < 40e6, (
-        held
-    )  # the result of a run alone is 0.8 MB, and there are many more pictures on the way
+    # The result of a run alone is 0.8 MB, and there are many more pictures on the way.
+    assert held[-1] - max(held[:10]) < 40e6, held
     host.get("/test/progress")
     before = process.memory_info().rss
     assert host.found(prompt("batch of 100", "ramp", load=load, k=0, color_fix="none"))["shape"] == [100, 64, 64, 3]
