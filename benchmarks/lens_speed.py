@@ -1,4 +1,4 @@
-"""Time and memory of the lens renderer: growth from K 8 to K 64 at 1024 x 768, and a photo of 12 megapixels.
+"""Time and memory of the lens renderer: growth from K 8 to K 64 at 1024 x 768, a sweep, and a photo of 12 megapixels.
 
     python -m benchmarks.lens_speed [--device cuda] [--quick]
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.lens import memory_needed, render
+from magicbokeh_ops.sweep import sweep
 from magicbokeh_ops.synthesis.raytrace import flatten
 from magicbokeh_ops.synthesis.scenes import three_layers
 
@@ -34,6 +35,16 @@ def peak_memory(device):
         return torch.cuda.max_memory_allocated()
     # Kilobytes on Linux, bytes on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def report_sweep(image, disparity, device):
+    start = time.perf_counter()
+    peaks = []
+    for focus in sweep(0, 1, 48):
+        render(image, disparity, focus, 16).cpu()
+        peaks.append(peak_memory(device))
+    print(f"\n{len(peaks)} frames from back to front, 1024 x 768, K 16: {time.perf_counter() - start:.1f} s;", end=" ")
+    print(f"the peak of memory is {(peaks[-1] - peaks[23]) / 2**20:.0f} MiB higher after the last than after half of them")
 
 
 def main():
@@ -57,6 +68,7 @@ def main():
     for name, near in (("three layers", layers), ("ramp", ramp), ("noise", torch.rand_like(layers))):
         times = [seconds(image, near, k, 3) for k in (8, 16, 32, 64)]
         print(f"| {name} |", " | ".join(f"{t:.2f}" for t in times), f"| {times[-1] / times[0]:.2f} |")
+    report_sweep(image, layers, args.device)
     if args.quick:
         return
     image, layers = scene(3000, 4000)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from .attention import attend
 from .checkpoint import is_patch_codec, vae_sizes
 from .patch_codec import PatchCodec
 
-STRIP = 2**22  # values that a convolution gets at once
+STRIP = 2**21  # values that a convolution gets at once
 KEYS_PER_SIDE = 64  # tokens of the 512-pixel pictures that the VAE was trained on
 
 
@@ -37,24 +38,27 @@ class ThinnedAttention:
 
 
 class StripConv(nn.Conv2d):
-    """A convolution of 3 x 3 that can work in strips of rows, so that neither what it is given nor PyTorch's own copy of it is ever whole."""
+    """A convolution of 3 x 3 that can work in strips of rows, so that neither what it is given nor PyTorch's own copies are ever whole."""
 
-    def prepared(self, x: Tensor, prepare: Callable[[Tensor], Tensor]) -> Tensor:
-        """The convolution of prepare(x), which changes pixels by themselves or doubles them."""
-        height = x.shape[-2]
-        rows = max(1, STRIP // (x.shape[-3] * x.shape[-1]))
-        out = x
+    def prepared(self, x: Tensor, prepare: Callable[[Tensor], Tensor], out: Tensor) -> Tensor:
+        """The convolution of prepare(x), which changes pixels by themselves or doubles them, written to `out`, which may be x."""
+        height, zoom = x.shape[-2], out.shape[-2] // x.shape[-2]
+        rows = strip_rows(x)
+        # Of the neighbours' rows one is needed; outside of the picture are zeros.
+        above = x.new_zeros(*x.shape[:2], 1, out.shape[-1])
         for top in range(0, height, rows):
-            above, below = top > 0, top + rows < height
-            part = x[..., top - above : top + rows + below, :]
-            strip = prepare(part)
-            zoom = strip.shape[-2] // part.shape[-2]
-            if top == 0:
-                out = x.new_empty(len(x), self.out_channels, zoom * height, strip.shape[-1])
-            # Of the neighbours' rows one is needed; outside of the picture are zeros.
-            strip = F.pad(strip, (1, 1, 1 - zoom * above, 1 - zoom * below))
-            out[..., zoom * top : zoom * (top + rows), :] = F.conv2d(strip, self.weight, self.bias)
+            strip = prepare(x[..., top : top + rows + 1, :])[..., : zoom * rows + 1, :]
+            strip = torch.cat([above, strip], -2)
+            if top + rows >= height:
+                strip = F.pad(strip, (0, 0, 0, 1))
+            above = strip[..., -2:-1, :].clone()
+            out[..., zoom * top : zoom * (top + rows), :] = F.conv2d(strip, self.weight, self.bias, padding=(0, 1))
         return out
+
+
+def strip_rows(x: Tensor) -> int:
+    """Even rows of a strip of a picture (1, C, H, W)."""
+    return max(2, STRIP // (x.shape[-3] * x.shape[-1]) // 2 * 2)
 
 
 def takes_strips(layer: nn.Module | None, x: Tensor) -> bool:
@@ -68,12 +72,20 @@ class LeanResnet(ResnetBlock2D):
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
         x = input_tensor
-        h = convolved(self.conv2, self.norm2, convolved(self.conv1, self.norm1, x))
-        return h.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
+        h = convolved(self.conv1, self.norm1, x)
+        h = convolved(self.conv2, self.norm2, h, in_place=True)
+        if self.conv_shortcut is None:
+            return h.add_(x)
+        if not takes_strips(self.conv1, x):
+            return h.add_(self.conv_shortcut(x))
+        rows = strip_rows(x)
+        for part, strip in zip(h.split(rows, -2), x.split(rows, -2)):
+            part.add_(self.conv_shortcut(strip))
+        return h
 
 
-def convolved(conv: Any, norm: Any, x: Tensor) -> Tensor:
-    """conv(silu(norm(x)))."""
+def convolved(conv: Any, norm: Any, x: Tensor, in_place: bool = False) -> Tensor:
+    """conv(silu(norm(x))). in_place: of as many channels as x, which may be overwritten."""
     if not takes_strips(conv, x):
         return conv(F.silu(norm(x), inplace=True))
     n, channels, height, width = x.shape
@@ -86,15 +98,27 @@ def convolved(conv: Any, norm: Any, x: Tensor) -> Tensor:
     scale = norm.weight * torch.cat(spreads, 1).repeat_interleave(shared, 1)
     shift = norm.bias - scale * torch.cat(means, 1).repeat_interleave(shared, 1)
     scale, shift = scale[..., None, None], shift[..., None, None]
-    return conv.prepared(x, lambda part: F.silu(torch.addcmul(shift, part, scale), inplace=True))
+    out = x if in_place else x.new_empty(n, conv.out_channels, height, width)
+    return conv.prepared(x, lambda part: F.silu(torch.addcmul(shift, part, scale), inplace=True), out)
 
 
 class LeanUpsample(Upsample2D):
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        conv: Any = self.conv
-        if not takes_strips(conv, hidden_states):
-            return super().forward(hidden_states, *args, **kwargs)
-        return conv.prepared(hidden_states, partial(F.interpolate, scale_factor=2.0, mode="nearest"))
+        x, conv = hidden_states, cast(Any, self.conv)
+        if not takes_strips(conv, x):
+            return super().forward(x, *args, **kwargs)
+        out = x.new_empty(len(x), conv.out_channels, 2 * x.shape[-2], 2 * x.shape[-1])
+        return conv.prepared(x, partial(F.interpolate, scale_factor=2.0, mode="nearest"), out)
+
+
+class LeanDownsample(Downsample2D):
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        x = hidden_states
+        if not takes_strips(self.conv, x):
+            return super().forward(x, *args, **kwargs)
+        rows = strip_rows(x)
+        starts = range(0, x.shape[-2], rows)  # each strip's padding is below what the convolution reaches, but for the last
+        return torch.cat([super(LeanDownsample, self).forward(x[..., top : top + rows + 1, :]) for top in starts], -2)
 
 
 class LeanDecoder(Decoder):
@@ -109,7 +133,7 @@ class LeanDecoder(Decoder):
         return convolved(self.conv_out, self.conv_norm_out, x)
 
 
-LEAN = {ResnetBlock2D: LeanResnet, Upsample2D: LeanUpsample, Decoder: LeanDecoder}
+LEAN = {ResnetBlock2D: LeanResnet, Upsample2D: LeanUpsample, Downsample2D: LeanDownsample, Decoder: LeanDecoder}
 
 
 def make_codec(
@@ -142,7 +166,7 @@ class DiffusersCodec(nn.Module):
         vae.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
         vae.set_attn_processor(ThinnedAttention())
         for module in vae.modules():
-            if isinstance(module, nn.Conv2d) and (module.kernel_size, module.stride) == ((3, 3), (1, 1)):
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 module.__class__ = StripConv
             else:
                 module.__class__ = LEAN.get(type(module), type(module))
