@@ -196,20 +196,21 @@ def memory(device: str, peak: bool = False) -> int:
     return psutil.Process().memory_info().rss
 
 
-def work(procedure: str, size: tuple[int, int]) -> float:
-    """Operations of one picture, attention over everything."""
-    return sum(run(procedure, size, "meta")["flops"].values())
+def work(procedure: str, size: tuple[int, int]) -> dict[str, float]:
+    """Operations of one picture by stage, attention over everything."""
+    return run(procedure, size, "meta")["flops"]
 
 
-def count() -> dict[str, dict[str, float]]:
-    """Operations by picture and procedure, with a table of them."""
+def count() -> dict[str, dict[str, dict[str, float]]]:
+    """Operations by picture, procedure and stage, with a table of them."""
     procedures = (*PROCEDURES, "nodes")
     print("\n| TFLOP |", " | ".join(procedures), "| fast / reference |\n" + "| --- " * 6 + "|")
     found = {}
     for name, size in COUNTED.items():
         found[name] = {procedure: work(procedure, size) for procedure in procedures}
-        row = " | ".join(f"{flops / 1e12:.1f}" for flops in found[name].values())
-        print(f"| {name.replace('x', ' x ')} | {row} | {found[name]['fast'] / found[name]['reference']:.3f} |")
+        totals = {procedure: sum(stages.values()) / 1e12 for procedure, stages in found[name].items()}
+        row = " | ".join(f"{total:.1f}" for total in totals.values())
+        print(f"| {name.replace('x', ' x ')} | {row} | {totals['fast'] / totals['reference']:.3f} |")
     return found
 
 
@@ -311,9 +312,13 @@ def main() -> None:
     for name, size in sizes.items():
         for procedure in PROCEDURES:
             row = in_own_process(procedure, name, arguments)
-            rows.append(with_flops(row, run(procedure, size, "meta")["flops"], best["flops"]))
+            rows.append(with_flops(row, work(procedure, size), best["flops"]))
     report(rows, best)
     flops = count()
+    huge = flops["4032x3024"]
+    for row in rows[-len(PROCEDURES) :]:
+        seconds = sum(amount * row["seconds"][stage] / row["flops"][stage] for stage, amount in huge[row["procedure"]].items())
+        print(f"4032 x 3024, {row['procedure']}, as fast by stage as {name}: {seconds / 60:.0f} minutes")
     if arguments.json:
         content = {"threads": arguments.threads, "ceilings": best, "rows": rows, "flops": flops}
         arguments.json.write_text(json.dumps(content, indent=1))
@@ -327,8 +332,7 @@ def main() -> None:
         ratios[f"time_ratio_{name if size[0] != size[1] else size[0]}"] = ours["total"] / theirs["total"]
         if size == (512, 512):
             ratios["memory_ratio_512"] = ours["peak"] / theirs["peak"]
-    huge = flops["4032x3024"]
-    ratios["flops_ratio_12mp"] = huge["fast"] / huge["as-released"]
+    ratios["flops_ratio_12mp"] = sum(huge["fast"].values()) / sum(huge["as-released"].values())
     print(" ".join(f"{name}={ratio:.3f}" for name, ratio in ratios.items()))
 
 
