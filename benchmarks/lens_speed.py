@@ -7,13 +7,12 @@ allocator's (CUDA). Timings on shared machines are noisy: the ratio is what coun
 """
 
 import argparse
-import resource
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.pipeline import memory
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.lens import memory_needed, render
 from magicbokeh_ops.sweep import sweep
@@ -30,21 +29,13 @@ def seconds(image, disparity, k, repeats):
     return best
 
 
-def peak_memory(device):
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    # Kilobytes on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def report_sweep(image, disparity, device):
-    start = time.perf_counter()
-    peaks = []
+    start, held = time.perf_counter(), []
     for focus in sweep(0, 1, 48):
         render(image, disparity, focus, 16).cpu()
-        peaks.append(peak_memory(device))
-    print(f"\n{len(peaks)} frames from back to front, 1024 x 768, K 16: {time.perf_counter() - start:.1f} s;", end=" ")
-    print(f"the peak of memory is {(peaks[-1] - peaks[23]) / 2**20:.0f} MiB higher after the last than after half of them")
+        held.append(memory(device))
+    print(f"\n{len(held)} frames from back to front, 1024 x 768, K 16: {time.perf_counter() - start:.1f} s;", end=" ")
+    print(f"{(max(held[24:]) - max(held[:24])) / 2**20:.0f} MiB more are held at most in the second half than in the first")
 
 
 def main():
@@ -72,10 +63,10 @@ def main():
     if args.quick:
         return
     image, layers = scene(3000, 4000)
-    before = peak_memory(args.device)
+    before = memory(args.device, peak=True)
     print("\n| 4000 x 3000 | K 32 | K 128 |\n| --- | --- | --- |")
     print("| s |", " | ".join(f"{seconds(image, layers, k, 1):.1f}" for k in (32, 128)), "|")
-    peak, gib = peak_memory(args.device), 2**30
+    peak, gib = memory(args.device, peak=True), 2**30
     print(
         f"\npeak memory {peak / gib:.2f} GiB, {before / gib:.2f} GiB of it before; bound {memory_needed((3000, 4000), 64) / gib:.2f} GiB"
     )

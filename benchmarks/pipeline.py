@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor2_0
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -38,7 +38,7 @@ PROCEDURES = ("as-released", "reference", "fast")
 STAGES = ("text", "encode", "controlnet", "unet", "decode", "rest")
 SIZES = ["512x512", "1024x1024", "1536x1024"]
 COUNTED = {"512x512": (512, 512), "1536x1024": (1024, 1536), "2048x1536": (1536, 2048), "4032x3024": (3024, 4032)}
-RANK = 4  # of the SR LoRA; the released one is not published
+RANK = 4  # of the SR LoRA, a guess
 RANK_BOKEH = 64
 
 
@@ -78,22 +78,6 @@ class Codec:
         self.encode, self.decode = stages.watched("encode", codec.encode), stages.watched("decode", codec.decode)
 
 
-class ReleasedVAE(nn.Module):
-    """diffusers' VAE as it comes, with full attention."""
-
-    cell = 8
-
-    def __init__(self, vae: AutoencoderKL):
-        super().__init__()
-        self.vae = vae
-
-    def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        return self.vae.encode(image).latent_dist.mean
-
-    def decode(self, latent: Tensor) -> Tensor:
-        return self.vae.decode(latent).sample
-
-
 def masked_as_released(processor, x, q, k, v, heads, region, attention):
     """`MaskedBranch.forward` with the released softmax."""
     q, k, v = q + processor.to_q_lora(x), k + processor.to_k_lora(x), v + processor.to_v_lora(x)
@@ -127,9 +111,10 @@ def build(procedure: str, device: str, dtype: torch.dtype) -> tuple[UNet, Contro
         config = Config(rank=RANK_BOKEH, folded=not released)
         unet, controlnet = UNet(config), ControlNet(config)
         vae = full_size_vae()
-        codec = ReleasedVAE(vae) if released else DiffusersCodec(vae.state_dict(), device)
+        codec = DiffusersCodec(vae.state_dict(), device)
         text = None
         if released:
+            codec.vae = vae  # as diffusers has it
             sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
             text = CLIPTextModel(CLIPTextConfig(vocab_size=49408, projection_dim=512, hidden_act="gelu", **sizes)).eval()
     if procedure == "nodes":
@@ -166,6 +151,8 @@ def run(procedure: str, size: tuple[int, int], device: str, dtype: torch.dtype =
             stages.watched("text", text)(tokens)
         return sampler.predict(watched_unet, stages.watched("controlnet", controlnet), latent, hint, masks, device, dtype)
 
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
     weights = memory(device)
     start = time.perf_counter()
     if procedure in ("fast", "nodes"):
@@ -214,9 +201,9 @@ def count() -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def ceilings(device: str) -> dict[str, float]:
-    """Operations per second of a large product of matrices, and bytes per second of a copy, both fp32."""
-    a, b = torch.randn(2, 2048, 2048, device=device)
+def ceilings(device: str, dtype: torch.dtype) -> dict[str, float]:
+    """Operations per second of a large product of matrices, and bytes per second of a copy."""
+    a, b = torch.randn(2, 2048, 2048, device=device, dtype=dtype)
     source = torch.empty(2**27, device=device)
     best = {}
     for name, work, amount in (("flops", lambda: a @ b, 2 * 2048**3), ("bytes", source.clone, 2 * 4 * 2**27)):
@@ -296,10 +283,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    dtype = getattr(torch, arguments.dtype)
     sizes = {name: tuple(int(side) for side in name.split("x"))[::-1] for name in arguments.sizes}
     if arguments.procedure:
         size = next(iter(sizes.values()))
-        print(json.dumps(run(arguments.procedure, size, arguments.device, getattr(torch, arguments.dtype))))
+        print(json.dumps(run(arguments.procedure, size, arguments.device, dtype)))
         return
 
     if arguments.count:
@@ -307,7 +295,7 @@ def main() -> None:
         return
     if arguments.quick:
         sizes = {SIZES[0]: (512, 512)}
-    best = ceilings(arguments.device)
+    best = ceilings(arguments.device, dtype)
     rows = []
     for name, size in sizes.items():
         for procedure in PROCEDURES:

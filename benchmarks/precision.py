@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from magicbokeh_ops import demo, sampler
+from magicbokeh_ops import checkpoint, demo, sampler
 from magicbokeh_ops.cli import read_weights
 from magicbokeh_ops.codec import make_codec
 from magicbokeh_ops.defocus import defocus_map, focus_mask
@@ -54,8 +54,9 @@ def main() -> None:
     files = arguments.base, arguments.adapter, arguments.model
     if not any(files):
         files = None, None, demo.NANO
+    weights = checkpoint.fold_time(read_weights(*files, torch.float32))
     print("| PSNR to fp32, dB | networks | VAE |\n| --- | --- | --- |")
-    for name, (networks, codec) in pictures(read_weights(*files, torch.float32), arguments.device).items():
+    for name, (networks, codec) in pictures(weights, arguments.device).items():
         print(f"| {name} | {networks:.1f} | {codec:.1f} |")
 
 

@@ -174,7 +174,7 @@ model_options = options(
         type=click.Choice(sampler.PRESETS),
         default="fast",
         show_default=True,
-        help="reference: the released procedure to the digit, with its 8-bit disparity, several times slower.",
+        help="reference: the released procedure to the digit, with its 8-bit disparity, up to three times the work.",
     ),
 )
 dtype_option = click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")

@@ -17,7 +17,7 @@ from .attention import attend
 from .checkpoint import is_patch_codec, vae_sizes
 from .patch_codec import PatchCodec
 
-STRIP = 2**21  # values that a convolution gets at once
+STRIP = 2**21  # values of one picture that a layer works on at once
 KEYS_PER_SIDE = 64  # tokens of the 512-pixel pictures that the VAE was trained on
 
 
@@ -41,7 +41,7 @@ class StripConv(nn.Conv2d):
     """A convolution of 3 x 3 that can work in strips of rows, so that neither what it is given nor PyTorch's own copies are ever whole."""
 
     def prepared(self, x: Tensor, prepare: Callable[[Tensor], Tensor], out: Tensor) -> Tensor:
-        """The convolution of prepare(x), which changes pixels by themselves or doubles them, written to `out`, which may be x."""
+        """The convolution of prepare(x), which is pointwise or upsamples by 2, written to `out`, which may be x."""
         height, zoom = x.shape[-2], out.shape[-2] // x.shape[-2]
         rows = strip_rows(x)
         # Of the neighbours' rows one is needed; outside of the picture are zeros.
@@ -62,13 +62,12 @@ def strip_rows(x: Tensor) -> int:
 
 
 def takes_strips(layer: nn.Module | None, x: Tensor) -> bool:
-    """Whether the picture is large, nothing is to be learned, no LoRA is around the layer, and means are not rounded to fp16."""
-    large = x[0].numel() > STRIP and x.dtype == torch.float32
-    return large and isinstance(layer, StripConv) and not torch.is_grad_enabled()
+    """Whether the picture is large, nothing is to be learned, and no LoRA is around the layer."""
+    return x[0].numel() > STRIP and isinstance(layer, StripConv) and not torch.is_grad_enabled()
 
 
 class LeanResnet(ResnetBlock2D):
-    """diffusers' block with as little at once as it goes."""
+    """diffusers' block, which holds little more than what it is given and its result."""
 
     def forward(self, input_tensor: Tensor, temb: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
         x = input_tensor
@@ -92,14 +91,15 @@ def convolved(conv: Any, norm: Any, x: Tensor, in_place: bool = False) -> Tensor
     shared = channels // norm.num_groups
     means, spreads = [], []
     for group in x.split(shared, 1):
-        _, mean, spread = torch.native_group_norm(group.contiguous(), None, None, n, shared, height * width, 1, norm.eps)
+        group = group.float().contiguous()  # halves would round the mean
+        _, mean, spread = torch.native_group_norm(group, None, None, n, shared, height * width, 1, norm.eps)
         means.append(mean)
         spreads.append(spread)
     scale = norm.weight * torch.cat(spreads, 1).repeat_interleave(shared, 1)
     shift = norm.bias - scale * torch.cat(means, 1).repeat_interleave(shared, 1)
     scale, shift = scale[..., None, None], shift[..., None, None]
     out = x if in_place else x.new_empty(n, conv.out_channels, height, width)
-    return conv.prepared(x, lambda part: F.silu(torch.addcmul(shift, part, scale), inplace=True), out)
+    return conv.prepared(x, lambda part: F.silu(torch.addcmul(shift, part, scale), inplace=True).to(x), out)
 
 
 class LeanUpsample(Upsample2D):
@@ -168,8 +168,8 @@ class DiffusersCodec(nn.Module):
         for module in vae.modules():
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 module.__class__ = StripConv
-            else:
-                module.__class__ = LEAN.get(type(module), type(module))
+            elif type(module) in LEAN:
+                module.__class__ = LEAN[type(module)]
         self.vae = vae.eval()
 
     def _to_vae(self, x: Tensor) -> Tensor:

@@ -354,9 +354,9 @@ def render(
     if seed is not None:
         noise = _noise(seed, 1, *(length // cell for length in padded.shape[-2:]))
     picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress, show)
-    latent = latent[..., : -(-size[0] // cell), : -(-size[1] // cell)]
-    # Parts of larger tensors would keep these, for every frame of a batch.
-    return transfer(picture[..., : size[0], : size[1]], image).contiguous(), latent.contiguous()
+    # A part of a larger tensor would keep that, for every frame of a batch.
+    latent = latent[..., : -(-size[0] // cell), : -(-size[1] // cell)].contiguous()
+    return transfer(picture[..., : size[0], : size[1]], image), latent
 
 
 def _noise(seed: int, count: int, height: int, width: int) -> Tensor:

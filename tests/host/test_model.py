@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.draft import Tiny
 from magicbokeh_ops import checkpoint, defocus, sampler
 from magicbokeh_ops.codec import DiffusersCodec, make_codec
-from magicbokeh_ops.network import ControlNet, UNet
+from magicbokeh_ops.network import Config, ControlNet, UNet
 from tests.host.conftest import node
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
@@ -232,6 +232,20 @@ def test_out_of_memory_works_on_less_at_once(host):
     assert smaller["shape"] == whole["shape"] and smaller["row"] != whole["row"]
     asked["broken"]["inputs"]["steps"] = 20
     assert "pretended" in host.error(asked) or "memory" in host.error(asked)
+
+
+def test_12_megapixels_on_a_card_of_6_gb(host):
+    """By what the nodes ask ComfyUI for, which must not grow with the picture, and the weights at full size in half precision."""
+    with torch.device("meta"):
+        networks = UNet(Config(rank=64)), ControlNet(Config(rank=64))
+    weights = sum(2 * parameter.numel() for network in networks for parameter in network.parameters())
+    asked = prompt("12 megapixels", "blocks", masked=False)
+    asked["card"] = node("TestCard", model=["load", 0], gibibytes=6)
+    asked["sample"]["inputs"]["model"] = ["card", 0]
+    assert host.found(asked)["shape"] == [1, 3000, 4000, 3]
+    room = host.get("/test/asked")
+    assert len(room) > 40 and max(room) + weights < 6e9
+    assert max(room) > 0.5 * 0.6 * 6e9  # and the card is made use of
 
 
 def test_memory_does_not_grow(host):

@@ -18,6 +18,8 @@ GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
 
 PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
 PROGRESS = []  # what bars showed
+ASKED = []  # bytes of room that models were loaded with
+get_total_memory = mm.get_total_memory
 
 
 def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.update_absolute):
@@ -28,12 +30,18 @@ def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.upd
     return update(bar, value, total, preview)
 
 
+def load_and_note(models, memory_required=0, *args, load=mm.load_models_gpu, **kwargs):
+    ASKED.append(memory_required)
+    return load(models, memory_required, *args, **kwargs)
+
+
 ProgressBar.update_absolute = update_and_note
+mm.load_models_gpu = load_and_note
 
 
 @PromptServer.instance.routes.get("/test/{noted}")
 async def noted(request):
-    notes = {"previews": PREVIEWS, "progress": PROGRESS}[request.match_info["noted"]]
+    notes = {"previews": PREVIEWS, "progress": PROGRESS, "asked": ASKED}[request.match_info["noted"]]
     sent = notes[:]
     notes.clear()
     return web.json_response(sent)
@@ -151,6 +159,18 @@ class TestOutOfMemory:
         return (model,)
 
 
+class TestCard:
+    """The model on a card that, until the probe, has as many bytes as it is told."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MAGICBOKEH_MODEL",), "gibibytes": ("INT", {"default": 6})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MAGICBOKEH_MODEL",), "plug_in", "test"
+
+    def plug_in(self, model, gibibytes):
+        ASKED.clear()
+        mm.get_total_memory = lambda *_args: gibibytes * 2**30
+        return (model,)
+
+
 class TestBlindDepth:
     """The depth model sees nothing once."""
 
@@ -218,6 +238,7 @@ class TestProbe:
     RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "report", "test", True
 
     def report(self, image=None, mask=None, number=None, latent=None):
+        mm.get_total_memory = get_total_memory
         values = next((x for x in (image, mask, latent and latent["samples"]) if x is not None), None)
         found = {"number": number}
         if values is not None:
@@ -240,6 +261,7 @@ NODE_CLASS_MAPPINGS = {
         TestGeometry,
         TestBoxes,
         TestOutOfMemory,
+        TestCard,
         TestBlindDepth,
         TestStableDiffusion,
         TestConditioning,
