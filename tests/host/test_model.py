@@ -234,18 +234,22 @@ def test_out_of_memory_works_on_less_at_once(host):
     assert "pretended" in host.error(asked) or "memory" in host.error(asked)
 
 
-def test_12_megapixels_on_a_card_of_6_gb(host):
-    """By what the nodes ask ComfyUI for, which must not grow with the picture, and the weights at full size in half precision."""
+def test_12_megapixels_on_a_card_of_6_gib(host):
+    """What ComfyUI is asked to make room for fits beside the networks at full size, or for the VAE, into its share of the card."""
     with torch.device("meta"):
         networks = UNet(Config(rank=64)), ControlNet(Config(rank=64))
-    weights = sum(2 * parameter.numel() for network in networks for parameter in network.parameters())
+    weights = sum(4 * parameter.numel() for network in networks for parameter in network.parameters())
     asked = prompt("12 megapixels", "blocks", masked=False)
     asked["card"] = node("TestCard", model=["load", 0], gibibytes=6)
     asked["sample"]["inputs"]["model"] = ["card", 0]
-    assert host.found(asked)["shape"] == [1, 3000, 4000, 3]
-    room = host.get("/test/asked")
-    assert len(room) > 40 and max(room) + weights < 6e9
-    assert max(room) > 0.5 * 0.6 * 6e9  # and the card is made use of
+    try:
+        assert host.found(asked)["shape"] == [1, 3000, 4000, 3]
+    finally:
+        room = host.get("/test/asked")
+    print(room)
+    prediction = sampler.memory_needed((1, 4, 72, 72), torch.float32)
+    assert weights + prediction < 6 * 2**30
+    assert 0.5 < max(room) / (6 * 2**30) <= 0.6
 
 
 def test_memory_does_not_grow(host):
@@ -258,13 +262,20 @@ def test_memory_does_not_grow(host):
         assert host.run(asked)["status"]["status_str"] == "success"
         held.append(process.memory_info().rss)
     # The result of a run alone is 0.8 MB, and there are many more pictures on the way.
+    print([round((x - held[0]) / 1e6, 1) for x in held])
     assert held[-1] - max(held[:10]) < 40e6, held
     host.get("/test/progress")
     before = process.memory_info().rss
-    assert host.found(prompt("batch of 100", "ramp", load=load, k=0, color_fix="none"))["shape"] == [100, 64, 64, 3]
+    running = host.queue(prompt("batch of 100", "ramp", load=load, k=0, color_fix="none"))
+    held = []
+    while running not in host.get(f"/history/{running}"):
+        held.append(process.memory_info().rss)
+        time.sleep(0.05)
+    assert json.loads(host.result(running)["outputs"]["probe"]["found"][0])["shape"] == [100, 64, 64, 3]
     shown = host.get("/test/progress")
     assert shown == sorted(shown) and shown[-1] == 100 * 100
-    assert process.memory_info().rss - before < 100e6
+    print([round((x - before) / 1e6) for x in held[::20]])
+    assert max(held) - before < 150e6, held
 
 
 @pytest.mark.parametrize(

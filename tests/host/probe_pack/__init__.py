@@ -42,6 +42,7 @@ mm.load_models_gpu = load_and_note
 @PromptServer.instance.routes.get("/test/{noted}")
 async def noted(request):
     notes = {"previews": PREVIEWS, "progress": PROGRESS, "asked": ASKED}[request.match_info["noted"]]
+    mm.get_total_memory = get_total_memory
     sent = notes[:]
     notes.clear()
     return web.json_response(sent)
@@ -160,14 +161,14 @@ class TestOutOfMemory:
 
 
 class TestCard:
-    """The model on a card that, until the probe, has as many bytes as it is told."""
+    """The model on a card of some size, until somebody asks for what was asked of it."""
 
     INPUT_TYPES = classmethod(lambda cls: {"required": {"model": ("MAGICBOKEH_MODEL",), "gibibytes": ("INT", {"default": 6})}})
     RETURN_TYPES, FUNCTION, CATEGORY = ("MAGICBOKEH_MODEL",), "plug_in", "test"
 
     def plug_in(self, model, gibibytes):
         ASKED.clear()
-        mm.get_total_memory = lambda *_args: gibibytes * 2**30
+        mm.get_total_memory = lambda *_args, **_options: gibibytes * 2**30
         return (model,)
 
 
@@ -238,7 +239,6 @@ class TestProbe:
     RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "report", "test", True
 
     def report(self, image=None, mask=None, number=None, latent=None):
-        mm.get_total_memory = get_total_memory
         values = next((x for x in (image, mask, latent and latent["samples"]) if x is not None), None)
         found = {"number": number}
         if values is not None:
