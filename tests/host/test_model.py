@@ -234,22 +234,26 @@ def test_out_of_memory_works_on_less_at_once(host):
     assert "pretended" in host.error(asked) or "memory" in host.error(asked)
 
 
-def test_12_megapixels_on_a_card_of_6_gib(host):
-    """What ComfyUI is asked to make room for fits beside the networks at full size, or for the VAE, into its share of the card."""
+def test_large_pictures_on_a_card_of_6_gib(host):
+    """What ComfyUI is asked to make room for fits beside the networks at full size, or for the VAE, into its share of the card.
+
+    The picture is larger than the pieces that it is worked on in, so that another size would change nothing.
+    """
     with torch.device("meta"):
         networks = UNet(Config(rank=64)), ControlNet(Config(rank=64))
     weights = sum(4 * parameter.numel() for network in networks for parameter in network.parameters())
-    asked = prompt("12 megapixels", "blocks", masked=False)
+    asked = prompt("golden", "golden", masked=False, upscale=2)
     asked["card"] = node("TestCard", model=["load", 0], gibibytes=6)
     asked["sample"]["inputs"]["model"] = ["card", 0]
     try:
-        assert host.found(asked)["shape"] == [1, 3000, 4000, 3]
+        host.found(asked)
     finally:
         room = host.get("/test/asked")
-    print(room)
-    prediction = sampler.memory_needed((1, 4, 72, 72), torch.float32)
-    assert weights + prediction < 6 * 2**30
-    assert 0.5 < max(room) / (6 * 2**30) <= 0.6
+    card, prediction = 6 * 2**30, sampler.memory_needed((1, 4, 72, 72), torch.float32)
+    coding = [asked for asked in room if asked > prediction]
+    assert 8 < len(coding) < len(room)
+    assert 0.4 < max(coding) / card <= 0.6
+    assert weights + prediction < card
 
 
 def test_memory_does_not_grow(host):
@@ -262,8 +266,7 @@ def test_memory_does_not_grow(host):
         assert host.run(asked)["status"]["status_str"] == "success"
         held.append(process.memory_info().rss)
     # The result of a run alone is 0.8 MB, and there are many more pictures on the way.
-    print([round((x - held[0]) / 1e6, 1) for x in held])
-    assert held[-1] - max(held[:10]) < 40e6, held
+    assert held[-1] - max(held[:10]) < 20e6, held
     host.get("/test/progress")
     before = process.memory_info().rss
     running = host.queue(prompt("batch of 100", "ramp", load=load, k=0, color_fix="none"))
@@ -274,8 +277,7 @@ def test_memory_does_not_grow(host):
     assert json.loads(host.result(running)["outputs"]["probe"]["found"][0])["shape"] == [100, 64, 64, 3]
     shown = host.get("/test/progress")
     assert shown == sorted(shown) and shown[-1] == 100 * 100
-    print([round((x - before) / 1e6) for x in held[::20]])
-    assert max(held) - before < 150e6, held
+    assert max(held) - before < 200e6, held
 
 
 @pytest.mark.parametrize(
