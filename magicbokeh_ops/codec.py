@@ -17,7 +17,8 @@ from .attention import attend
 from .checkpoint import is_patch_codec, vae_sizes
 from .patch_codec import PatchCodec
 
-STRIP = 2**21  # values of one picture that a layer works on at once
+# Values of one picture that a layer works on at once; more in pictures that would need very many strips.
+STRIP, MOST_STRIPS = 2**21, 64
 KEYS_PER_SIDE = 64  # tokens of the 512-pixel pictures that the VAE was trained on
 
 
@@ -57,8 +58,9 @@ class StripConv(nn.Conv2d):
 
 
 def strip_rows(x: Tensor) -> int:
-    """Even rows of a strip of a picture (1, C, H, W)."""
-    return max(2, STRIP // (x.shape[-3] * x.shape[-1]) // 2 * 2)
+    """Rows, an even number, of a strip of pictures (B, C, H, W)."""
+    _, channels, height, width = x.shape
+    return 2 * max(1, STRIP // (channels * width) // 2, height // MOST_STRIPS // 2)
 
 
 def takes_strips(layer: nn.Module | None, x: Tensor) -> bool:

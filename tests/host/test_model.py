@@ -219,21 +219,6 @@ def test_a_changed_setting_loads_nothing_again(host):
     assert set(next(body["nodes"] for kind, body in status["messages"] if kind == "execution_cached")) == set(asked)
 
 
-def test_out_of_memory_works_on_less_at_once(host):
-    """Twice too large, then it fits; and at last the host's own error if nothing is small enough."""
-    asked = prompt("golden", "golden", masked=False)
-    whole = host.found(asked)
-    asked["broken"] = node("TestOutOfMemory", model=["load", 0], steps=2)
-    asked["sample"]["inputs"]["model"] = ["broken", 0]
-    host.get("/test/progress")
-    smaller = host.found(asked)
-    shown = host.get("/test/progress")
-    assert shown == sorted(shown) and shown[-1] == 100
-    assert smaller["shape"] == whole["shape"] and smaller["row"] != whole["row"]
-    asked["broken"]["inputs"]["steps"] = 20
-    assert "pretended" in host.error(asked) or "memory" in host.error(asked)
-
-
 def test_large_pictures_on_a_card_of_6_gib(host):
     """What ComfyUI is asked to make room for fits beside the networks at full size, or for the VAE, into its share of the card.
 
@@ -254,6 +239,21 @@ def test_large_pictures_on_a_card_of_6_gib(host):
     assert 8 < len(coding) < len(room)
     assert 0.4 < max(coding) / card <= 0.6
     assert weights + prediction < card
+
+
+def test_out_of_memory_works_on_less_at_once(host):
+    """Twice too large, then it fits; and at last the host's own error if nothing is small enough."""
+    asked = prompt("golden", "golden", masked=False)
+    whole = host.found(asked)
+    asked["broken"] = node("TestOutOfMemory", model=["load", 0], steps=2)
+    asked["sample"]["inputs"]["model"] = ["broken", 0]
+    host.get("/test/progress")
+    smaller = host.found(asked)
+    shown = host.get("/test/progress")
+    assert shown == sorted(shown) and shown[-1] == 100
+    assert smaller["shape"] == whole["shape"] and smaller["row"] != whole["row"]
+    asked["broken"]["inputs"]["steps"] = 20
+    assert "pretended" in host.error(asked) or "memory" in host.error(asked)
 
 
 def test_memory_does_not_grow(host):
