@@ -39,7 +39,7 @@ PROCEDURES = ("as-released", "reference", "fast")
 STAGES = ("text", "encode", "controlnet", "unet", "decode", "rest")
 SIZES = ["512x512", "1024x1024", "1536x1024"]
 COUNTED = {"512x512": (512, 512), "1536x1024": (1024, 1536), "2048x1536": (1536, 2048), "4032x3024": (3024, 4032)}
-RANK = 4  # of the SR LoRA, a guess
+RANK = 4  # of the SR LoRA; the released file was not at hand
 RANK_BOKEH = 64
 # glibc keeps smaller blocks than this that are freed; without it, peaks of one and the same run differ by a third.
 KEEP_LITTLE = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
