@@ -278,6 +278,7 @@ def test_memory_does_not_grow(host):
     shown = host.get("/test/progress")
     assert shown == sorted(shown) and shown[-1] == 100 * 100
     assert max(held) - before < 200e6, held
+    assert process.memory_info().rss - before < 100e6
 
 
 @pytest.mark.parametrize(
