@@ -12,7 +12,6 @@ python -m benchmarks.pipeline --as-released    # one procedure alone (also --fas
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -41,8 +40,6 @@ SIZES = ["512x512", "1024x1024", "1536x1024"]
 COUNTED = {"512x512": (512, 512), "1536x1024": (1024, 1536), "2048x1536": (1536, 2048), "4032x3024": (3024, 4032)}
 RANK = 4  # of the SR LoRA; the released file was not at hand
 RANK_BOKEH = 64
-# glibc keeps smaller blocks than this that are freed; without it, peaks of one and the same run differ by a third.
-KEEP_LITTLE = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
 
 class Stages:
@@ -221,12 +218,11 @@ def ceilings(device: str, dtype: torch.dtype) -> dict[str, float]:
     return best
 
 
-def in_own_process(procedure: str, size: str, arguments, environment: dict[str, str] | None = None) -> dict:
+def in_own_process(procedure: str, size: str, arguments) -> dict:
     """`run` in a process of its own, so that its peak of memory is its own too."""
     command = [sys.executable, "-m", "benchmarks.pipeline", f"--{procedure}", "--sizes", size, "--device", arguments.device]
     command += ["--dtype", arguments.dtype, "--threads", str(arguments.threads)]
-    environment = {**os.environ, **(environment or {})}
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def with_flops(row: dict, counted: dict, ceiling: float) -> dict:
@@ -252,12 +248,9 @@ def report(rows: list[dict], best: dict[str, float]) -> None:
         print(
             f"| {width} x {height} | {row['procedure']} |",
             " | ".join(cells),
-            f"| {row['seconds']['rest']:.2f} | {row['total']:.1f} | {memory_of(row)} |",
+            f"| {row['seconds']['rest']:.2f} | {row['total']:.1f} |",
+            f"{row['peak'] / 2**30:.2f} ({row['activations'] / 2**30:.2f} beyond weights) |",
         )
-
-
-def memory_of(row: dict) -> str:
-    return f"{row['peak'] / 2**30:.2f} ({row['activations'] / 2**30:.2f} beyond weights)"
 
 
 def plot(rows: list[dict], file: Path) -> None:
@@ -309,16 +302,13 @@ def main() -> None:
             row = in_own_process(procedure, name, arguments)
             rows.append(with_flops(row, work(procedure, size), best["flops"]))
     report(rows, best)
-    held = {procedure: in_own_process(procedure, SIZES[0], arguments, KEEP_LITTLE) for procedure in PROCEDURES}
-    print("\n512 x 512, peak where freed blocks go back to the system, GiB:")
-    print("; ".join(f"{procedure} {memory_of(row)}" for procedure, row in held.items()))
     flops = count()
     huge = flops["4032x3024"]
     for row in rows[-len(PROCEDURES) :]:
         seconds = sum(amount * row["seconds"][stage] / row["flops"][stage] for stage, amount in huge[row["procedure"]].items())
         print(f"4032 x 3024, {row['procedure']}, as fast by stage as {name}: {seconds / 60:.0f} minutes")
     if arguments.json:
-        content = {"threads": arguments.threads, "ceilings": best, "rows": rows, "held": held, "flops": flops}
+        content = {"threads": arguments.threads, "ceilings": best, "rows": rows, "flops": flops}
         arguments.json.write_text(json.dumps(content, indent=1))
     if arguments.plot:
         plot(rows, arguments.plot)
@@ -328,8 +318,9 @@ def main() -> None:
     for name, size in sizes.items():
         ours, theirs = found["fast", size], found["as-released", size]
         ratios[f"time_ratio_{name if size[0] != size[1] else size[0]}"] = ours["total"] / theirs["total"]
-    for kind, name in (("peak", "memory"), ("activations", "activations")):
-        ratios[f"{name}_ratio_512"] = held["fast"][kind] / held["as-released"][kind]
+        if name == SIZES[0]:
+            ratios["memory_ratio_512"] = ours["peak"] / theirs["peak"]
+            ratios["activations_ratio_512"] = ours["activations"] / theirs["activations"]
     ratios["flops_ratio_12mp"] = sum(huge["fast"].values()) / sum(huge["as-released"].values())
     print(" ".join(f"{name}={ratio:.3f}" for name, ratio in ratios.items()))
 

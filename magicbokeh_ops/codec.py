@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import Decoder
+from diffusers.models.autoencoders.vae import Decoder, Encoder
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
@@ -91,14 +91,17 @@ def convolved(conv: Any, norm: Any, x: Tensor, in_place: bool = False) -> Tensor
         return conv(F.silu(norm(x), inplace=True))
     n, channels, height, width = x.shape
     shared = channels // norm.num_groups
-    means, spreads = [], []
-    for group in x.split(shared, 1):
+    # Written to one tensor: were they kept, they would lie between the groups' large results in memory, and glibc would take
+    # new memory for each of those.
+    moments = torch.empty(2, n, norm.num_groups, device=x.device)
+    for i, group in enumerate(x.split(shared, 1)):
         group = group.float().contiguous()  # halves would round the mean
-        _, mean, spread = torch.native_group_norm(group, None, None, n, shared, height * width, 1, norm.eps)
-        means.append(mean)
-        spreads.append(spread)
-    scale = norm.weight * torch.cat(spreads, 1).repeat_interleave(shared, 1)
-    shift = norm.bias - scale * torch.cat(means, 1).repeat_interleave(shared, 1)
+        moments[..., i : i + 1] = torch.stack(
+            torch.native_group_norm(group, None, None, n, shared, height * width, 1, norm.eps)[1:]
+        )
+    means, spreads = moments.repeat_interleave(shared, 2)
+    scale = norm.weight * spreads
+    shift = norm.bias - scale * means
     scale, shift = scale[..., None, None], shift[..., None, None]
     out = x if in_place else x.new_empty(n, conv.out_channels, height, width)
     return conv.prepared(x, lambda part: F.silu(torch.addcmul(shift, part, scale), inplace=True).to(x), out)
@@ -123,6 +126,18 @@ class LeanDownsample(Downsample2D):
         return torch.cat([super(LeanDownsample, self).forward(x[..., top : top + rows + 1, :]) for top in starts], -2)
 
 
+class LeanEncoder(Encoder):
+    """diffusers' encoder without holding on to what its blocks were given."""
+
+    def forward(self, sample: Tensor) -> Tensor:
+        x = self.conv_in(sample)
+        blocks: Any = self.down_blocks
+        for block in blocks:
+            for layer in (*block.resnets, *(block.downsamplers or ())):
+                x = layer(x)
+        return convolved(self.conv_out, self.conv_norm_out, self.mid_block(x))
+
+
 class LeanDecoder(Decoder):
     """diffusers' decoder without holding on to what its blocks were given."""
 
@@ -135,7 +150,13 @@ class LeanDecoder(Decoder):
         return convolved(self.conv_out, self.conv_norm_out, x)
 
 
-LEAN = {ResnetBlock2D: LeanResnet, Upsample2D: LeanUpsample, Downsample2D: LeanDownsample, Decoder: LeanDecoder}
+LEAN = {
+    ResnetBlock2D: LeanResnet,
+    Upsample2D: LeanUpsample,
+    Downsample2D: LeanDownsample,
+    Encoder: LeanEncoder,
+    Decoder: LeanDecoder,
+}
 
 
 def make_codec(

@@ -291,7 +291,7 @@ def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
         encoded, decoded = plain.encode(image).latent_dist.mean, plain.decode(latent).sample
         assert torch.allclose(codec.encode(image), encoded, atol=1e-5)
         assert torch.allclose(codec.decode(latent), decoded, atol=1e-5)
-        assert peak_of(lambda: codec.encode(image)) < 0.7 * peak_of(lambda: plain.encode(image).latent_dist.mean)
+        assert peak_of(lambda: codec.encode(image)) < 0.55 * peak_of(lambda: plain.encode(image).latent_dist.mean)
         assert peak_of(lambda: codec.decode(latent)) < 0.62 * peak_of(lambda: plain.decode(latent).sample)
         half = DiffusersCodec(plain.state_dict(), dtype=torch.bfloat16).decode(latent)
         plain_half = plain.bfloat16().decode(latent.bfloat16()).sample
