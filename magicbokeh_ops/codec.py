@@ -19,7 +19,9 @@ from .patch_codec import PatchCodec
 
 # Values of one picture that a layer works on at once; more in pictures that would need very many strips.
 STRIP, MOST_STRIPS = 2**21, 64
-KEYS_PER_SIDE = 64  # tokens of the 512-pixel pictures that the VAE was trained on
+TRAINED_SIDE = 64  # in latents, of the 512-pixel pictures that the VAE was trained on
+# Rows of a 3 x 3 kernel that meet the same one of two rows, for the two rows that a row becomes.
+MEET = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
 
 
 class ThinnedAttention:
@@ -31,7 +33,7 @@ class ThinnedAttention:
 
     def __call__(self, attn, hidden_states: Tensor, temb: Tensor | None = None, **_kwargs) -> Tensor:
         x = attn.group_norm(hidden_states)
-        rows, cols = (torch.linspace(0, n - 1, min(n, KEYS_PER_SIDE)).round().long().to(x.device) for n in x.shape[-2:])
+        rows, cols = (torch.linspace(0, n - 1, min(n, TRAINED_SIDE)).round().long().to(x.device) for n in x.shape[-2:])
         seen = x[..., rows, :][..., cols].flatten(2).transpose(1, 2)
         q, k, v = attn.to_q(x.flatten(2).transpose(1, 2)), attn.to_k(seen), attn.to_v(seen)
         out = attn.to_out[0](attend(q, k, v, 1))
@@ -108,12 +110,23 @@ def convolved(conv: Any, norm: Any, x: Tensor, in_place: bool = False) -> Tensor
 
 
 class LeanUpsample(Upsample2D):
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self, hidden_states: Tensor, *args: Any, in_phases: bool = False, **kwargs: Any) -> Tensor:
+        """in_phases: with 4 instead of 9 products per value, for the same result but for rounding."""
         x, conv = hidden_states, cast(Any, self.conv)
         if not takes_strips(conv, x):
             return super().forward(x, *args, **kwargs)
         out = x.new_empty(len(x), conv.out_channels, 2 * x.shape[-2], 2 * x.shape[-1])
-        return conv.prepared(x, partial(F.interpolate, scale_factor=2.0, mode="nearest"), out)
+        if not in_phases:
+            return conv.prepared(x, partial(F.interpolate, scale_factor=2.0, mode="nearest"), out)
+        # Around every corner of four pixels, four pixels of the result are made of those four alone.
+        weight = torch.einsum("par,qbs,oirs->opqiab", MEET.to(x.device), MEET.to(x.device), conv.weight.float())
+        weight, bias = weight.flatten(0, 2).to(x), conv.bias.repeat_interleave(4)
+        height, rows = x.shape[-2], strip_rows(x)
+        for top in range(0, height, rows):
+            strip = F.pad(x[..., max(top - 1, 0) : top + rows + 1, :], (1, 1, int(top == 0), int(top + rows >= height)))
+            corners = F.conv2d(strip, weight, bias)
+            out[..., 2 * top : 2 * (top + rows), :] = F.pixel_shuffle(corners, 2)[..., 1:-1, 1:-1]
+        return out
 
 
 class LeanDownsample(Downsample2D):
@@ -139,14 +152,21 @@ class LeanEncoder(Encoder):
 
 
 class LeanDecoder(Decoder):
-    """diffusers' decoder without holding on to what its blocks were given."""
+    """diffusers' decoder without holding on to what its blocks were given.
+
+    Up to 512 pixels it does what diffusers' does, so that the released tiles stay what they are; beyond, where nothing was
+    released to be compared with, upsampling is done in phases.
+    """
 
     def forward(self, sample: Tensor, latent_embeds: Tensor | None = None) -> Tensor:
         x = self.mid_block(self.conv_in(sample))
+        in_phases = max(sample.shape[-2:]) > TRAINED_SIDE
         blocks: Any = self.up_blocks
         for block in blocks:
-            for layer in (*block.resnets, *(block.upsamplers or ())):
-                x = layer(x)
+            for resnet in block.resnets:
+                x = resnet(x)
+            for upsampler in block.upsamplers or ():
+                x = upsampler(x, in_phases=in_phases)
         return convolved(self.conv_out, self.conv_norm_out, x)
 
 

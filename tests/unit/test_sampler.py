@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from peft import LoraConfig, inject_adapter_in_model
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.attention import peak_of
 from benchmarks.pipeline import work
 from magicbokeh_ops import sampler
-from magicbokeh_ops.codec import DiffusersCodec
+from magicbokeh_ops.codec import DiffusersCodec, ThinnedAttention
 from magicbokeh_ops.network import Config, ControlNet, UNet
 from magicbokeh_ops.patch_codec import PatchCodec
 from magicbokeh_ops.sampler import Budget
@@ -301,6 +302,25 @@ def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
     inject_adapter_in_model(LoraConfig(r=2, target_modules=["conv1"]), codec.vae)
     with torch.no_grad():
         assert torch.allclose(codec.decode(latent), decoded, atol=1e-5)
+
+
+def test_upsampling_in_phases_is_the_same_for_less(monkeypatch):
+    """In strips of 6 rows, the last of 1, beyond 512 pixels and only there."""
+    monkeypatch.setattr("magicbokeh_ops.codec.STRIP", 30_000)
+    torch.manual_seed(0)
+    kinds = ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2
+    plain = AutoencoderKL(3, 3, *kinds, block_out_channels=(32, 64), layers_per_block=1).eval()
+    plain.set_attn_processor(ThinnedAttention())
+    codec = DiffusersCodec(plain.state_dict())
+    codec.vae.decoder.up_blocks[0].upsamplers[0].conv.register_forward_pre_hook(lambda *_: pytest.fail("not in strips"))
+    for width, share in ((64, 1), (72, 0.895)):
+        latent, decoded, flops = torch.randn(2, 4, 61, width), [], []
+        for vae in (plain, codec.vae):
+            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+                decoded.append(vae.decode(latent).sample)
+            flops.append(counter.get_total_flops())
+        assert torch.allclose(*decoded, atol=1e-5)
+        assert flops[1] / flops[0] == pytest.approx(share, abs=0.001)
 
 
 def test_fast_costs_a_third_of_the_released_procedure():

@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
 
 PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
 PROGRESS = []  # what bars showed
-ASKED = []  # bytes of room that models were loaded with
+ASKED = []  # kinds of models, and bytes of room that they were loaded with
 get_total_memory = mm.get_total_memory
 
 
@@ -31,7 +31,7 @@ def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.upd
 
 
 def load_and_note(models, memory_required=0, *args, load=mm.load_models_gpu, **kwargs):
-    ASKED.append(memory_required)
+    ASKED.append([type(models[0].model).__name__, memory_required])
     return load(models, memory_required, *args, **kwargs)
 
 
