@@ -48,6 +48,8 @@ def vae() -> None:
     image, latent = torch.rand(1, 3, 512, 512), torch.randn(1, 4, 64, 64)
     row("VAE in strips: encode", lambda: model.encode(image).latent_dist.mean, lambda: codec.encode(image))
     row("VAE in strips: decode", lambda: model.decode(latent).sample, lambda: codec.decode(latent))
+    upsample, x = codec.vae.decoder.up_blocks[2].upsamplers[0], torch.randn(1, 256, 256, 256)
+    row("VAE: upsampling in phases, beyond 512 pixels", lambda: upsample(x), lambda: upsample(x, in_phases=True))
 
 
 def separate(x: Tensor, weights: Tensor) -> list[Tensor]:

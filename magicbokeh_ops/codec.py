@@ -20,8 +20,8 @@ from .patch_codec import PatchCodec
 # Values of one picture that a layer works on at once; more in pictures that would need very many strips.
 STRIP, MOST_STRIPS = 2**21, 64
 TRAINED_SIDE = 64  # in latents, of the 512-pixel pictures that the VAE was trained on
-# Rows of a 3 x 3 kernel that meet the same one of two rows, for the two rows that a row becomes.
-MEET = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
+# Where rows of a 3 x 3 kernel meet the same one of two rows, for the upper and the lower row that a row becomes.
+MEET = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
 
 
 class ThinnedAttention:
@@ -118,14 +118,14 @@ class LeanUpsample(Upsample2D):
         out = x.new_empty(len(x), conv.out_channels, 2 * x.shape[-2], 2 * x.shape[-1])
         if not in_phases:
             return conv.prepared(x, partial(F.interpolate, scale_factor=2.0, mode="nearest"), out)
-        # Around every corner of four pixels, four pixels of the result are made of those four alone.
-        weight = torch.einsum("par,qbs,oirs->opqiab", MEET.to(x.device), MEET.to(x.device), conv.weight.float())
-        weight, bias = weight.flatten(0, 2).to(x), conv.bias.repeat_interleave(4)
-        height, rows = x.shape[-2], strip_rows(x)
+        weight = torch.einsum("par,qbs,oirs->pqoiab", MEET.to(x.device), MEET.to(x.device), conv.weight.float()).to(x)
+        (height, width), rows = x.shape[-2:], strip_rows(out)
         for top in range(0, height, rows):
             strip = F.pad(x[..., max(top - 1, 0) : top + rows + 1, :], (1, 1, int(top == 0), int(top + rows >= height)))
-            corners = F.conv2d(strip, weight, bias)
-            out[..., 2 * top : 2 * (top + rows), :] = F.pixel_shuffle(corners, 2)[..., 1:-1, 1:-1]
+            for p in (0, 1):
+                above = strip[..., p : p + strip.shape[-2] - 1, :]
+                row = [F.conv2d(above[..., q : q + width + 1], weight[p, q], conv.bias) for q in (0, 1)]
+                out[..., 2 * top + p : 2 * (top + rows) : 2, :] = torch.stack(row, -1).flatten(-2)
         return out
 
 

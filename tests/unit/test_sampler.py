@@ -305,7 +305,7 @@ def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
 
 
 def test_upsampling_in_phases_is_the_same_for_less(monkeypatch):
-    """In strips of 6 rows, the last of 1, beyond 512 pixels and only there."""
+    """In strips of 2 rows, the last of 1, beyond 512 pixels and only there."""
     monkeypatch.setattr("magicbokeh_ops.codec.STRIP", 30_000)
     torch.manual_seed(0)
     kinds = ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2
@@ -313,7 +313,7 @@ def test_upsampling_in_phases_is_the_same_for_less(monkeypatch):
     plain.set_attn_processor(ThinnedAttention())
     codec = DiffusersCodec(plain.state_dict())
     codec.vae.decoder.up_blocks[0].upsamplers[0].conv.register_forward_pre_hook(lambda *_: pytest.fail("not in strips"))
-    for width, share in ((64, 1), (72, 0.895)):
+    for width, share in ((64, 1), (72, 0.875)):
         latent, decoded, flops = torch.randn(2, 4, 61, width), [], []
         for vae in (plain, codec.vae):
             with torch.inference_mode(), FlopCounterMode(display=False) as counter:
