@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host
+from . import folders
 from .demo import DemoPhoto
 from .depth import FindDisparity, LoadDepthModel
 from .disparity import DisparityFrom
@@ -10,7 +10,7 @@ from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 
-host.register_model_folders()
+folders.register_model_folders()
 
 
 class MagicBokehExtension(ComfyExtension):

@@ -3,13 +3,14 @@
 from comfy_api.latest import io
 
 from ..magicbokeh_ops.demo import demo_photo, noisy_demo_photo
-from . import host
+from . import widgets
+from .tensors import map_to_mask, planes_to_image
 
 
 class DemoPhoto(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehDemoPhoto",
             display_name="Bokeh Demo Photo",
             description="A portrait that comes with the pack (NASA, public domain) and its disparity, to try the nodes without any file.",
@@ -25,4 +26,4 @@ class DemoPhoto(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         image, disparity = demo_photo()
-        return io.NodeOutput(host.planes_to_image(image), host.map_to_mask(disparity), host.planes_to_image(noisy_demo_photo()))
+        return io.NodeOutput(planes_to_image(image), map_to_mask(disparity), planes_to_image(noisy_demo_photo()))

@@ -4,7 +4,10 @@ from comfy_api.latest import io, ui
 
 from ..magicbokeh_ops import depth
 from ..magicbokeh_ops.refine import refine_edges
-from . import host
+from . import folders, widgets
+from .depth_model import find_disparity, load_depth_model
+from .progress import Progress
+from .tensors import image_to_planes, map_to_mask
 
 DepthModel = io.Custom("MAGICBOKEH_DEPTH_MODEL")
 
@@ -12,7 +15,7 @@ DepthModel = io.Custom("MAGICBOKEH_DEPTH_MODEL")
 class LoadDepthModel(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehDepthLoader",
             display_name="Load Depth Model",
             description="Loads Depth Anything V2, or DAdepth.pth of MagicBokeh, which copes with noisy and soft photos. Nothing in a pickle "
@@ -21,7 +24,7 @@ class LoadDepthModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=list(host.depth_models()),
+                    options=list(folders.depth_models()),
                     tooltip="From models/depthanything, where other packs keep the same files, and .pth files from models/magicbokeh. "
                     "Licences: Small is Apache-2.0; Base, Large and DAdepth.pth are CC-BY-NC-4.0, not for commercial use.",
                 ),
@@ -31,7 +34,7 @@ class LoadDepthModel(io.ComfyNode):
 
     @classmethod
     def path(cls, model: str):
-        found = host.depth_models().get(model)
+        found = folders.depth_models().get(model)
         if found is None:
             raise ValueError(f"{model} is not in models/depthanything or models/magicbokeh; choose another depth model.")
         return found
@@ -42,13 +45,13 @@ class LoadDepthModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model) -> io.NodeOutput:
-        return io.NodeOutput(host.load_depth_model(cls.path(model)))
+        return io.NodeOutput(load_depth_model(cls.path(model)))
 
 
 class FindDisparity(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehDisparity",
             display_name="Disparity From Photo",
             description="Finds how near everything in a photo is (1 = nearest). The frames of a video share one scale, so that nothing "
@@ -66,8 +69,8 @@ class FindDisparity(io.ComfyNode):
                     tooltip="Length of the shorter side that the network sees. Raise it for fine structures, at more time and memory; "
                     "far above 518 large surfaces may become uneven.",
                 ),
-                host.refine(),
-                host.build(
+                widgets.refine(),
+                widgets.build(
                     io.Int.Input,
                     "smooth_range",
                     default=0,
@@ -83,7 +86,7 @@ class FindDisparity(io.ComfyNode):
 
     @classmethod
     def execute(cls, depth_model, image, input_size, refine, smooth_range) -> io.NodeOutput:
-        photo, _ = host.image_to_planes(image)
-        found = host.find_disparity(depth_model, photo, input_size, smooth_range, host.Progress(1))
-        disparity = host.map_to_mask(refine_edges(photo, found, refine) if refine else found)
+        photo, _ = image_to_planes(image)
+        found = find_disparity(depth_model, photo, input_size, smooth_range, Progress(1))
+        disparity = map_to_mask(refine_edges(photo, found, refine) if refine else found)
         return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity, cls=cls))

@@ -5,13 +5,14 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus
 from ..magicbokeh_ops.refine import refine_edges
-from . import host
+from . import widgets
+from .tensors import image_to_planes, map_to_mask, mask_to_map
 
 
 class DisparityFrom(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehDisparityFrom",
             display_name="Disparity From Depth",
             description="Turns any depth map into disparity (1 = nearest), which is what a lens blurs by.",
@@ -37,7 +38,7 @@ class DisparityFrom(io.ComfyNode):
                     tooltip="How values are stretched to 0..1 over the whole batch. percentile ignores the 0.1 % most extreme "
                     "pixels; none keeps values that already lie in 0..1.",
                 ),
-                host.build(
+                widgets.build(
                     io.Float.Input,
                     "depth_ratio",
                     default=10.0,
@@ -49,7 +50,7 @@ class DisparityFrom(io.ComfyNode):
                     "About 3 for a room, 10 for a street, 100 for a landscape. The larger, the less the blur changes within the "
                     "background.",
                 ),
-                host.refine(),
+                widgets.refine(),
                 io.Image.Input("image", optional=True, tooltip="The photo, for refine. The disparity then gets its size."),
             ],
             outputs=[io.Mask.Output(display_name="disparity")],
@@ -63,26 +64,26 @@ class DisparityFrom(io.ComfyNode):
             if depth.get("depth") is None:
                 raise ValueError("This geometry holds no depth; connect one that was made by a depth model.")
             sky = depth.get("sky")
-            sky = None if sky is None else host.mask_to_map(sky, "sky")
-            disparity = defocus.from_distance(host.mask_to_map(depth["depth"], "depth"), sky)
+            sky = None if sky is None else mask_to_map(sky, "sky")
+            disparity = defocus.from_distance(mask_to_map(depth["depth"], "depth"), sky)
         else:
-            values = host.mask_to_map(depth, "depth") if depth.ndim < 4 else cls.grey(depth)
+            values = mask_to_map(depth, "depth") if depth.ndim < 4 else cls.grey(depth)
             disparity = defocus.to_disparity(values, defocus.CONVENTIONS[convention], depth_ratio)
         disparity = defocus.normalize(disparity, normalize)
         if image is not None:
-            photo, _ = host.image_to_planes(image)
+            photo, _ = image_to_planes(image)
             frames = max(len(photo), len(disparity))
             photo, disparity = defocus.match_batch(photo, frames, "image"), defocus.match_batch(disparity, frames, "depth")
             disparity = refine_edges(photo, disparity, refine) if refine else defocus.resize(disparity, photo.shape[-2:])
         elif refine:
             raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
-        return io.NodeOutput(host.map_to_mask(disparity))
+        return io.NodeOutput(map_to_mask(disparity))
 
     @staticmethod
     def grey(image: torch.Tensor) -> torch.Tensor:
         if image.shape[-1] == 1:
-            return host.mask_to_map(image[..., 0], "depth")
-        planes = host.image_to_planes(image, "depth")[0]
+            return mask_to_map(image[..., 0], "depth")
+        planes = image_to_planes(image, "depth")[0]
         if (planes.amax(1) - planes.amin(1)).mean() > 0.03:
             raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
         return planes.mean(1, keepdim=True)

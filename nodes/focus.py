@@ -5,7 +5,10 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.overlay import focus_overlay
-from . import host
+from . import widgets
+from .page import save_view
+from .progress import Progress
+from .tensors import image_to_planes, map_to_mask, mask_to_map, planes_to_image
 
 MODES = ["point", "mask", "value", "box", "nearest subject"]
 
@@ -21,7 +24,7 @@ def focus_box() -> list:
 class DefocusMap(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehDefocusMap",
             display_name="Defocus Map",
             description="Sets the focus by a point, a mask, a detector's box, on the nearest subject or by a value, and tells how "
@@ -33,7 +36,7 @@ class DefocusMap(io.ComfyNode):
                 io.Mask.Input(
                     "disparity", tooltip="1 = nearest. From Disparity From Depth, or any depth node that gives disparity."
                 ),
-                host.blur_radius(
+                widgets.blur_radius(
                     "k",
                     "Aperture: blur radius in pixels of the farthest point when the nearest is in focus. 0 = everything sharp. "
                     "Larger photos need more for the same look. The MagicBokeh model is trained up to 32.",
@@ -45,9 +48,9 @@ class DefocusMap(io.ComfyNode):
                     tooltip="point: what lies under focus_x, focus_y. mask: the median depth under focus_mask. value: focus itself. box: what is in the "
                     "middle of focus_box, such as a face. nearest subject: the largest near region.",
                 ),
-                host.fraction("focus_x", 0.5, "Focus point from the left (0) to the right edge (1), for focus_mode point."),
-                host.fraction("focus_y", 0.5, "Focus point from the top (0) to the bottom edge (1), for focus_mode point."),
-                host.fraction("focus", 0.5, "Disparity in focus, 0 = farthest, 1 = nearest, for focus_mode value."),
+                widgets.fraction("focus_x", 0.5, "Focus point from the left (0) to the right edge (1), for focus_mode point."),
+                widgets.fraction("focus_y", 0.5, "Focus point from the top (0) to the bottom edge (1), for focus_mode point."),
+                widgets.fraction("focus", 0.5, "Disparity in focus, 0 = farthest, 1 = nearest, for focus_mode value."),
                 io.Image.Input("image", optional=True, tooltip="The photo, for the overlay. The maps then get its size."),
                 io.Mask.Input(
                     "focus_mask",
@@ -68,9 +71,9 @@ class DefocusMap(io.ComfyNode):
     def execute(
         cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None, focus_box=None
     ) -> io.NodeOutput:
-        disparity = host.mask_to_map(disparity, "disparity")
+        disparity = mask_to_map(disparity, "disparity")
         ops.check_disparity(disparity)
-        photo = None if image is None else host.image_to_planes(image)[0]
+        photo = None if image is None else image_to_planes(image)[0]
         if photo is not None:
             frames = max(len(photo), len(disparity))
             photo = ops.match_batch(photo, frames, "image")
@@ -78,7 +81,7 @@ class DefocusMap(io.ComfyNode):
         if focus_mode == "mask":
             if focus_mask is None:
                 raise ValueError("focus_mask is not connected; connect a mask, or set focus_mode to point.")
-            focus = ops.focus_from_mask(disparity, host.mask_to_map(focus_mask, "focus_mask").to(disparity.device))
+            focus = ops.focus_from_mask(disparity, mask_to_map(focus_mask, "focus_mask").to(disparity.device))
         elif focus_mode == "point":
             focus = ops.focus_from_point(disparity, focus_x, focus_y)
         elif focus_mode == "box":
@@ -90,17 +93,17 @@ class DefocusMap(io.ComfyNode):
         point = (focus_x, focus_y) if focus_mode == "point" else None
         backdrop = disparity.expand(-1, 3, -1, -1) if photo is None else photo
         shown = torch.empty(backdrop.shape)
-        progress = host.Progress(len(shown))
+        progress = Progress(len(shown))
         for i in range(len(shown)):
             progress(0, 1)
             shown[i] = focus_overlay(backdrop[i : i + 1], disparity[i : i + 1].to(backdrop.device), focus, k, point)[0]
             progress.next_part()
         return io.NodeOutput(
-            host.map_to_mask(ops.defocus_map(disparity, focus, k)),
+            map_to_mask(ops.defocus_map(disparity, focus, k)),
             focus,
-            host.planes_to_image(shown),
+            planes_to_image(shown),
             k,
-            ui={**host.save_view(backdrop[:1], disparity[:1]), "magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]},
+            ui={**save_view(backdrop[:1], disparity[:1]), "magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]},
         )
 
     @staticmethod
@@ -117,14 +120,14 @@ class DefocusMap(io.ComfyNode):
 class FocusMask(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehFocusMask",
             display_name="Focus Mask",
             description="Mask of what is in focus, for the masked attention of MagicBokeh and for compositing.",
             search_aliases=["in focus mask", "sharp region", "depth of field mask", "bokeh"],
             inputs=[
                 io.Mask.Input("defocus", tooltip="From Defocus Map."),
-                host.fraction(
+                widgets.fraction(
                     "threshold",
                     ops.FOCUS_THRESHOLD,
                     "Largest defocus that still counts as sharp. 0.1 (3.2 pixels of blur) is what MagicBokeh was trained with.",
@@ -136,7 +139,7 @@ class FocusMask(io.ComfyNode):
                     max=64,
                     tooltip="Closes cracks and removes hairlines up to about this many pixels wide. 0 = off.",
                 ),
-                host.fraction(
+                widgets.fraction(
                     "min_area",
                     0.0,
                     "Drops islands and fills holes smaller than this share of the picture. 0 = off.",
@@ -148,6 +151,4 @@ class FocusMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, defocus, threshold, smooth, min_area) -> io.NodeOutput:
-        return io.NodeOutput(
-            host.map_to_mask(ops.focus_mask(host.mask_to_map(defocus, "defocus"), threshold, smooth, min_area))
-        )
+        return io.NodeOutput(map_to_mask(ops.focus_mask(mask_to_map(defocus, "defocus"), threshold, smooth, min_area)))

@@ -7,14 +7,17 @@ from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops import lens
 from ..magicbokeh_ops.aperture import Aperture
 from ..magicbokeh_ops.sweep import EASINGS, sweep
-from . import host
+from . import widgets
+from .devices import compute_device
+from .progress import Progress
+from .tensors import image_to_planes, mask_to_map, planes_to_image
 
 
 def look_inputs() -> list:
     """Widgets for the look of the lens, the same on every node that renders."""
 
     def factor(name: str, tooltip: str):
-        return host.build(
+        return widgets.build(
             io.Float.Input, name, default=1.0, min=0.0, max=4.0, step=0.05, round=0.001, advanced=True, tooltip=tooltip
         )
 
@@ -36,7 +39,7 @@ def look_inputs() -> list:
             max=16,
             tooltip="Blades of the iris: shape of the bokeh discs. 0 = round, 3 or more = polygon.",
         ),
-        host.build(
+        widgets.build(
             io.Float.Input,
             "rotation",
             default=0.0,
@@ -46,8 +49,8 @@ def look_inputs() -> list:
             advanced=True,
             tooltip="Turns the polygon counter-clockwise, in degrees.",
         ),
-        host.fraction("roundness", 0.0, "Bends the blades: 0 = straight edges, 1 = a circle.", advanced=True),
-        host.build(
+        widgets.fraction("roundness", 0.0, "Bends the blades: 0 = straight edges, 1 = a circle.", advanced=True),
+        widgets.build(
             io.Float.Input,
             "squeeze",
             default=1.0,
@@ -59,7 +62,7 @@ def look_inputs() -> list:
             tooltip="Makes the bokeh discs upright ovals, this many times as high as wide, as anamorphic lenses do. 1 = not "
             "stretched, as with an ordinary lens; 1.33 to 2 = cinema.",
         ),
-        host.fraction(
+        widgets.fraction(
             "cat_eye",
             0.0,
             "Cuts the discs towards the corners of the picture to pointed ovals, as the barrel of a fast lens does. 0 = none, "
@@ -76,15 +79,15 @@ def render_frames(
     near_scale, far_scale,
 ):  # fmt: skip
     """One frame after another on the compute device; a single photo or disparity serves all frames."""
-    planes, alpha = host.image_to_planes(image)
-    disparity = host.mask_to_map(disparity, "disparity")
+    planes, alpha = image_to_planes(image)
+    disparity = mask_to_map(disparity, "disparity")
     ops.check_image(planes)
     ops.check_disparity(disparity)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
-    device = host.compute_device(lens.memory_needed(planes.shape[-2:], max(k) * max(near_scale, far_scale)))
+    device = compute_device(lens.memory_needed(planes.shape[-2:], max(k) * max(near_scale, far_scale)))
     out = torch.empty(len(focus), *planes.shape[1:])
-    progress = host.Progress(len(focus))
+    progress = Progress(len(focus))
     for i in range(len(focus)):
         out[i : i + 1] = lens.render(
             planes[i % len(planes)][None].to(device),
@@ -99,13 +102,13 @@ def render_frames(
             show=progress.show,
         )
         progress.next_part()
-    return host.planes_to_image(out, alpha)
+    return planes_to_image(out, alpha)
 
 
 class LensBlur(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehLensBlur",
             display_name="Lens Blur",
             description="Depth of field by optics alone: no model, no download. Sharp edges stay clean, highlights become discs.",
@@ -113,12 +116,12 @@ class LensBlur(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="A photo that is sharp everywhere."),
                 io.Mask.Input("disparity", tooltip="1 = nearest. Any size; it is scaled to the image."),
-                host.fraction(
+                widgets.fraction(
                     "focus",
                     0.5,
                     "Disparity in focus, 0 = farthest, 1 = nearest. Connect the focus of Defocus Map to set it by a point.",
                 ),
-                host.blur_radius(
+                widgets.blur_radius(
                     "k",
                     "Aperture: blur radius in pixels of the farthest point when the nearest is in focus. Larger photos need more.",
                 ),
@@ -138,7 +141,7 @@ class LensBlur(io.ComfyNode):
 class Sweep(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehSweep",
             display_name="Focus and Aperture Sweep",
             description="Moves focus and aperture from one setting to another over a number of frames: rack focus, aperture pull.",
@@ -146,10 +149,10 @@ class Sweep(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="One photo, or the frames of a video."),
                 io.Mask.Input("disparity", tooltip="1 = nearest; one for all frames, or one each."),
-                host.fraction("focus_from", 0.9, "Disparity in focus in the first frame."),
-                host.fraction("focus_to", 0.1, "Disparity in focus in the last frame."),
-                host.blur_radius("k_from", "Blur radius in pixels in the first frame."),
-                host.blur_radius("k_to", "Blur radius in pixels in the last frame."),
+                widgets.fraction("focus_from", 0.9, "Disparity in focus in the first frame."),
+                widgets.fraction("focus_to", 0.1, "Disparity in focus in the last frame."),
+                widgets.blur_radius("k_from", "Blur radius in pixels in the first frame."),
+                widgets.blur_radius("k_to", "Blur radius in pixels in the last frame."),
                 io.Int.Input(
                     "frames",
                     default=24,

@@ -11,7 +11,9 @@ from comfy_api.latest import io
 from ..magicbokeh_ops import checkpoint, sampler
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.demo import NANO, NANO_LABEL
-from . import host
+from . import bokeh_model, folders, widgets
+from .progress import Progress
+from .tensors import image_to_planes, mask_to_map, planes_to_image
 
 Model = io.Custom("MAGICBOKEH_MODEL")
 NO_BASE = "none (merged file)"
@@ -21,7 +23,7 @@ NANO_CHOICE = f"{NANO_LABEL} (comes with the pack)"
 class LoadMagicBokeh(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehLoader",
             display_name="Load MagicBokeh",
             description="Loads the MagicBokeh model: the released weights with Stable Diffusion 2.1-base, or one merged file. "
@@ -30,13 +32,13 @@ class LoadMagicBokeh(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=[*folder_paths.get_filename_list(host.MODEL_FOLDER), NANO_CHOICE],
+                    options=[*folder_paths.get_filename_list(folders.MODEL_FOLDER), NANO_CHOICE],
                     tooltip="The released weights (lora.pkl), or a merged .safetensors file. From models/magicbokeh. nano is a small "
                     "model trained on drawn scenes: it shows what the real one does, not how well.",
                 ),
                 io.Combo.Input(
                     "base",
-                    options=[NO_BASE, *folder_paths.get_filename_list("checkpoints"), *host.diffusers_folders()],
+                    options=[NO_BASE, *folder_paths.get_filename_list("checkpoints"), *folders.diffusers_folders()],
                     default=NO_BASE,
                     tooltip="Stable Diffusion 2.1-base (the 512-pixel one, such as v2-1_512-ema-pruned) for the released weights. A "
                     "merged file needs none. From models/checkpoints and models/diffusers.",
@@ -54,10 +56,10 @@ class LoadMagicBokeh(io.ComfyNode):
     def paths(cls, checkpoint: str, base: str) -> tuple[Path, Path | None]:
         if checkpoint == NANO_CHOICE:
             return NANO, None
-        path = Path(folder_paths.get_full_path_or_raise(host.MODEL_FOLDER, checkpoint))
+        path = Path(folder_paths.get_full_path_or_raise(folders.MODEL_FOLDER, checkpoint))
         if base == NO_BASE:
             return path, None
-        folder = host.diffusers_folders().get(base)
+        folder = folders.diffusers_folders().get(base)
         return path, folder or Path(folder_paths.get_full_path_or_raise("checkpoints", base))
 
     @classmethod
@@ -68,7 +70,7 @@ class LoadMagicBokeh(io.ComfyNode):
     def execute(cls, checkpoint, base) -> io.NodeOutput:
         path, base_path = cls.paths(checkpoint, base)
         weights = cls.read(path, base_path)
-        return io.NodeOutput(host.load_model(weights), host.load_vae(weights.vae))
+        return io.NodeOutput(bokeh_model.load_model(weights), bokeh_model.load_vae(weights.vae))
 
     @staticmethod
     def read(path: Path, base: Path | None) -> checkpoint.Weights:
@@ -77,13 +79,13 @@ class LoadMagicBokeh(io.ComfyNode):
         adapter = checkpoint.read_adapter(path)
         if base is None:
             raise ValueError(f"{path.name} needs Stable Diffusion 2.1-base; choose it as base.")
-        return checkpoint.merge(checkpoint.read_base(base), adapter, host.weight_dtype())
+        return checkpoint.merge(checkpoint.read_base(base), adapter, bokeh_model.weight_dtype())
 
 
 class SaveCheckpoint(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehSaveCheckpoint",
             display_name="Save MagicBokeh Checkpoint",
             description="Writes model and VAE as one safetensors file, which loads faster and holds no pickle. Load MagicBokeh "
@@ -107,7 +109,7 @@ class SaveCheckpoint(io.ComfyNode):
     def execute(cls, model, vae, filename_prefix) -> io.NodeOutput:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
         path = Path(folder) / f"{name}_{counter:05}_.safetensors"
-        checkpoint.save(host.weights_of(model, vae), path)
+        checkpoint.save(bokeh_model.weights_of(model, vae), path)
         logging.info(f"MagicBokeh checkpoint saved: {path}")
         return io.NodeOutput()
 
@@ -115,7 +117,7 @@ class SaveCheckpoint(io.ComfyNode):
 class MaskedAttention(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehMaskedAttention",
             display_name="MagicBokeh Masked Attention",
             description="Keeps what is in focus and what is not apart inside the network, so that neither bleeds into the other.",
@@ -129,7 +131,7 @@ class MaskedAttention(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, focus_mask) -> io.NodeOutput:
-        mask = host.mask_to_map(focus_mask, "focus_mask")
+        mask = mask_to_map(focus_mask, "focus_mask")
         ops.check_map(mask, "focus_mask")
         return io.NodeOutput(replace(model, focus_mask=mask))
 
@@ -137,7 +139,7 @@ class MaskedAttention(io.ComfyNode):
 class Sampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.schema(
+        return widgets.schema(
             node_id="MagicBokehSampler",
             display_name="MagicBokeh Sampler",
             description="Restores a noisy, soft photo and gives it the bokeh of its defocus map, in one diffusion step. With a "
@@ -176,7 +178,7 @@ class Sampler(io.ComfyNode):
                     tooltip="fast: the whole picture through the VAE, overlapping tiles only for the prediction. reference: the "
                     "released procedure in tiles of 512 pixels, two to three times the work.",
                 ),
-                host.build(
+                widgets.build(
                     io.Int.Input,
                     "posterior_seed",
                     default=-1,
@@ -195,15 +197,15 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, image, defocus, upscale, color_fix, preset, posterior_seed) -> io.NodeOutput:
-        planes, alpha = host.image_to_planes(image)
-        blur = host.mask_to_map(defocus, "defocus")
+        planes, alpha = image_to_planes(image)
+        blur = mask_to_map(defocus, "defocus")
         frames = max(len(planes), len(blur))
         planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
         mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
-        progress = host.Progress(frames)
+        progress = Progress(frames)
         pictures, latents = [], []
         for i in range(frames):
-            picture, latent = host.render(
+            picture, latent = bokeh_model.render(
                 model,
                 vae,
                 planes[i : i + 1],
@@ -221,4 +223,4 @@ class Sampler(io.ComfyNode):
         result = torch.cat(pictures)
         if alpha is not None:
             alpha = ops.resize(alpha.movedim(-1, 1), result.shape[-2:]).movedim(1, -1)
-        return io.NodeOutput(host.planes_to_image(result, alpha), {"samples": torch.cat(latents)})
+        return io.NodeOutput(planes_to_image(result, alpha), {"samples": torch.cat(latents)})

@@ -1,0 +1,213 @@
+"""The MagicBokeh networks and their VAE in ComfyUI's hands, and the one step on its devices."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import comfy.latent_formats
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import latent_preview
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.attention import optimized_attention
+from PIL import Image
+from torch import Tensor, nn
+
+from ..magicbokeh_ops import sampler
+from ..magicbokeh_ops.checkpoint import Weights, check_vae, fold_time, is_patch_codec, vae_from_ldm, vae_sizes
+from ..magicbokeh_ops.network import Config, ControlNet, UNet
+from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
+from .devices import patcher
+from .progress import Progress, to_thumbnail
+
+PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
+
+
+class MagicBokeh(nn.Module):
+    """U-Net and ControlNet, so that one patcher holds both."""
+
+    def __init__(self, config: Config, operations):
+        super().__init__()
+        # In fp32 as ComfyUI does it for Stable Diffusion 2; and the one step multiplies errors by 15, too much for
+        # quantised attention, which newer versions let one decline.
+        attention = partial(optimized_attention, attn_precision=torch.float32, low_precision_attention=False)
+        self.unet = UNet(config, operations, attention)
+        self.controlnet = ControlNet(config, operations, attention)
+
+
+@dataclass(frozen=True)
+class BokehModel:
+    """What a MAGICBOKEH_MODEL socket carries. ComfyUI looks for `patcher` and `get_models`.
+
+    config: of the file. dtype: of the computation. folded: tensors of each network that `fold_time` has left out or changed, as they
+    were. focus_mask: (B, 1, H, W) of Masked Attention, or None.
+    """
+
+    patcher: comfy.model_patcher.ModelPatcher
+    config: Config
+    dtype: torch.dtype
+    sources: dict[str, str]
+    folded: dict[str, dict[str, Tensor]]
+    focus_mask: Tensor | None = None
+
+    def get_models(self) -> list[comfy.model_patcher.ModelPatcher]:
+        return [self.patcher]
+
+
+def weight_dtype() -> torch.dtype:
+    """fp16 or fp32 by ComfyUI's rules and options; bf16 only if asked for, since the one step multiplies its errors."""
+    return mm.unet_dtype(mm.get_torch_device(), PARAMETERS, [torch.float16, torch.float32])
+
+
+def load_model(weights: Weights) -> BokehModel:
+    """U-Net and ControlNet in ComfyUI's hands. The tensors of `weights` are used, not changed."""
+    file, weights = weights, fold_time(weights)
+    device, offload = mm.get_torch_device(), mm.unet_offload_device()
+    stored = weight_dtype()
+    computed = mm.unet_manual_cast(stored, device, [torch.float16, torch.float32]) or stored
+    with torch.device("meta"):
+        model = MagicBokeh(weights.config, comfy.ops.pick_operations(stored, computed, load_device=device))
+    held = patcher(model.eval())
+    folded = {}
+    for part in ("unet", "controlnet"):
+        tensors, before = getattr(weights, part), getattr(file, part)
+        network = getattr(model, part)
+        network.load_state_dict({key: value.to(offload, stored) for key, value in tensors.items()}, assign=True)
+        network.requires_grad_(False)
+        folded[part] = {key: value.to(stored) for key, value in before.items() if value is not tensors.get(key)}
+    return BokehModel(held, file.config, computed, file.sources, folded)
+
+
+def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
+    """A ComfyUI VAE of a state dict under diffusers' names, or of a `PatchCodec`."""
+    if is_patch_codec(tensors):
+        return _load_patch_codec(tensors)
+    channels, layers, latent_channels = vae_sizes(tensors)
+    sizes = {
+        "ch": channels[0],
+        "ch_mult": [width // channels[0] for width in channels],
+        "num_res_blocks": layers,
+        "z_channels": latent_channels,
+        "double_z": True,
+        "in_channels": 3,
+        "out_ch": 3,
+        "resolution": 256,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    return comfy.sd.VAE(sd=dict(tensors), config={"params": {"ddconfig": sizes, "embed_dim": latent_channels}})
+
+
+def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
+    codec = PatchCodec()
+    codec.load_state_dict({key: value.float() for key, value in tensors.items()})
+    # ComfyUI's own VAE that does nothing, with ours inside.
+    vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+    shell = vae.first_stage_model
+    shell.codec = codec.eval().requires_grad_(False)
+    shell.encode = lambda pixels, *_args, **_options: codec.encode(pixels)
+    shell.decode = lambda latent, *_args, **_options: codec.decode(latent)
+    vae.latent_channels = 3 * PATCH**2
+    vae.downscale_ratio = vae.upscale_ratio = PATCH
+    vae.memory_used_encode = lambda shape, dtype: shape[2] * shape[3] * 512
+    vae.memory_used_decode = lambda shape, dtype: shape[2] * shape[3] * PATCH**2 * 256
+    vae.patcher.model.to(vae.patcher.offload_device)
+    return vae
+
+
+def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
+    """What Save MagicBokeh Checkpoint writes, with the values as they are loaded."""
+    state = {key: value.cpu() for key, value in model.patcher.model.state_dict().items()}
+    parts = {
+        part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} | folded
+        for part, folded in model.folded.items()
+    }
+    codec = getattr(vae.first_stage_model, "codec", None)
+    tensors = {key: value.cpu().float() for key, value in (codec.state_dict() if codec else vae.get_sd()).items()}
+    vae_tensors = tensors if codec else vae_from_ldm(tensors)
+    check_vae(vae_tensors, "the connected VAE")
+    return Weights(**parts, vae=vae_tensors, config=model.config, sources=model.sources)
+
+
+class Codec:
+    """ComfyUI's VAE as the sampler wants it."""
+
+    def __init__(self, vae: comfy.sd.VAE, channels: int):
+        if vae.latent_channels != channels:
+            raise ValueError("vae is of another family than the model; connect the vae of Load MagicBokeh.")
+        self.vae, self.cell = vae, vae.downscale_ratio
+
+    def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        if noise is None:
+            return self.vae.encode(((image + 1) / 2).movedim(1, -1)).to(image)
+        first_stage = self.vae.first_stage_model
+        if not hasattr(first_stage, "quant_conv"):
+            raise ValueError("This vae has no posterior to sample from; set posterior_seed to -1.")
+        mm.load_models_gpu([self.vae.patcher], self.vae.memory_used_encode(image.shape, self.vae.vae_dtype))
+        pixels = image.to(self.vae.device, self.vae.vae_dtype)
+        mean, logvar = first_stage.quant_conv(first_stage.encoder(pixels)).to(image).chunk(2, 1)
+        return mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise.to(mean)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(latent).movedim(-1, 1).to(latent) * 2 - 1
+
+    def tile(self) -> int:
+        """Largest side in latents that fits, by ComfyUI's own estimate, into 60 % of the device's memory.
+
+        Of all its memory, not of what is free just now: a result must not depend on what ran before.
+        """
+        per_cell = self.vae.memory_used_decode((1, 4, 1, 1), self.vae.vae_dtype)
+        return max(sampler.SMALLEST_TILE, int((0.6 * mm.get_total_memory(self.vae.device) / per_cell) ** 0.5))
+
+
+def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
+    """How latents look, by the method that the user has chosen for previews, or else by the cheapest."""
+    if config.prediction == "residual":  # they are pictures
+        return lambda latent: to_thumbnail((F.pixel_shuffle(latent[0], PATCH) + 1) / 2)
+    look = comfy.latent_formats.SD15()
+    previewer = latent_preview.get_previewer(device, look) or latent_preview.Latent2RGBPreviewer(look.latent_rgb_factors)
+    return lambda latent: previewer.decode_latent_to_preview((config.latent_scale * latent).to(device))
+
+
+def render(
+    model: BokehModel,
+    vae: comfy.sd.VAE,
+    image: Tensor,
+    defocus: Tensor,
+    focus_mask: Tensor | None,
+    progress: Progress,
+    **options,
+):
+    """`sampler.render` of one picture on ComfyUI's devices, with less at once if memory runs out."""
+    codec, networks = Codec(vae, model.config.in_channels), model.patcher.model
+    device = model.patcher.load_device
+
+    def predict(latent: Tensor, hint: Tensor, regions: Tensor | None) -> Tensor:
+        mm.load_models_gpu([model.patcher], sampler.memory_needed(latent.shape, model.dtype))
+        return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype)
+
+    def is_oom(error: Exception) -> bool:
+        return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
+
+    tile = sampler.Budget().tile
+    batch = int(0.1 * mm.get_total_memory(device) / sampler.memory_needed((1, 4, tile, tile), model.dtype))
+    budget = sampler.Budget(tile, codec.tile(), 1 if mm.is_device_cpu(device) else min(max(batch, 1), 8))
+
+    show = partial(progress.show, draw=latent_painter(model.config, device))
+
+    def sample(budget: sampler.Budget) -> tuple[Tensor, Tensor | None]:
+        return sampler.render(
+            codec, predict, image, defocus, focus_mask, budget=budget, progress=progress, show=show, **options
+        )
+
+    if options["preset"] == "fast":
+        return sampler.smaller_until_it_fits(sample, budget, is_oom, mm.soft_empty_cache)
+    picture, _ = sample(budget)  # its tiles are what they are
+    whole = sampler.grow(picture, 0, codec.cell)
+    latent = sampler.smaller_until_it_fits(
+        lambda budget: sampler.encode_whole(codec, whole, budget=budget), budget, is_oom, mm.soft_empty_cache
+    )
+    return picture, latent

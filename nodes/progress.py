@@ -1,0 +1,43 @@
+"""Progress, interrupts and previews."""
+
+import time
+from collections.abc import Callable
+
+import comfy.model_management as mm
+import torch.nn.functional as F
+from comfy.utils import ProgressBar
+from PIL import Image
+from torch import Tensor
+
+THUMBNAIL_SIDE = 512  # of pictures while a node runs
+
+
+def to_thumbnail(picture: Tensor) -> Image.Image:
+    """A small version of a picture (3, H, W), what is below 0 and above 1 cut off."""
+    scale = min(1, THUMBNAIL_SIDE / max(picture.shape[-2:]))
+    size = [max(1, round(scale * length)) for length in picture.shape[-2:]]
+    small = F.interpolate(picture[None].float(), size=size, mode="area")[0].clamp(0, 1)
+    return Image.fromarray((small.movedim(0, -1) * 255).round().byte().cpu().numpy())
+
+
+class Progress:
+    """The node's progress bar over some equal parts; every call is a place where the user can stop the run."""
+
+    def __init__(self, parts: int):
+        self.bar = ProgressBar(parts * 100)
+        self.part, self.value, self.last_shown = 0, 0, 0.0
+
+    def __call__(self, done: int, steps: int) -> None:
+        mm.throw_exception_if_processing_interrupted()
+        # Work that starts anew with less at once doesn't take back what was shown.
+        self.value = max(self.value, self.part * 100 + 100 * done // steps)
+        self.bar.update_absolute(self.value)
+
+    def show(self, picture: Tensor, draw: Callable[[Tensor], Image.Image] = to_thumbnail) -> None:
+        """What there is so far, beside the bar, at most four times a second. draw(picture): how it looks."""
+        if time.monotonic() - self.last_shown >= 0.25:
+            self.bar.update_absolute(self.value, preview=("JPEG", draw(picture), THUMBNAIL_SIDE))
+            self.last_shown = time.monotonic()
+
+    def next_part(self) -> None:
+        self.part += 1

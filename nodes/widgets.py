@@ -1,0 +1,42 @@
+"""Schemas across ComfyUI's versions, and the widgets that several nodes share."""
+
+import inspect
+from collections.abc import Callable
+
+from comfy_api.latest import io
+
+# Keyword arguments that ComfyUI 0.3.64 does not know yet; there they are left out.
+NEWER = {"advanced", "search_aliases"}
+
+
+def build(kind: Callable, *args, **kwargs):
+    """kind(*args, **kwargs), for `io.Schema` and the inputs, on any ComfyUI from 0.3.64 on."""
+    known = inspect.signature(kind).parameters
+    return kind(*args, **{key: value for key, value in kwargs.items() if key in known or key not in NEWER})
+
+
+def schema(**kwargs) -> io.Schema:
+    return build(io.Schema, category="image/bokeh", **kwargs)
+
+
+def fraction(name: str, default: float, tooltip: str, **more):
+    """A FLOAT widget for 0..1."""
+    limits = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.0001}
+    return build(io.Float.Input, name, default=default, tooltip=tooltip, **limits, **more)
+
+
+def blur_radius(name: str, tooltip: str):
+    """A FLOAT widget for K, in pixels."""
+    return io.Float.Input(name, default=24.0, min=0.0, max=512.0, step=0.5, tooltip=tooltip)
+
+
+def refine():
+    """An INT widget for `refine_edges`."""
+    return io.Int.Input(
+        "refine",
+        default=0,
+        min=0,
+        max=64,
+        tooltip="Moves the soft edges of a depth network's map to where the photo has them: half the width of its ramps, in pixels of "
+        "the photo. Try 3 for a photo of 1000 pixels, 10 for one of 4000, if halos show at rims. 0 = off, best for maps that are sharp.",
+    )
