@@ -180,6 +180,22 @@ def encode_whole(
     return blend(tiles(), positions, size, CODEC_OVERLAP, smooth_ramp)
 
 
+def decode_whole(
+    codec: Codec, latent: Tensor, budget: Budget = Budget(), step: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Image (1, 3, H, W) in [-1, 1] of an unscaled latent (1, C, h, w)."""
+    size, cell = latent.shape[-2:], codec.cell
+    positions, tile_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
+
+    def tiles() -> Iterator[Tensor]:
+        for position in positions:
+            step()
+            yield codec.decode(_crop(latent, position, tile_size)).clamp(-1, 1)
+
+    corners = [(cell * top, cell * left) for top, left in positions]
+    return blend(tiles(), corners, [cell * length for length in size], cell * CODEC_OVERLAP, smooth_ramp)
+
+
 def sample_fast(
     codec: Codec,
     predict: Predict,
@@ -201,7 +217,7 @@ def sample_fast(
     fine = 8 // cell  # a patch codec's cells are smaller; its tiles in pixels must not be, since its blur reaches as far
     overlap = fine * OVERLAP
     positions, tile_size = even_tiles(size, fine * budget.tile, overlap)
-    coded, coded_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
+    coded, _ = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
     step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
     latent = encode_whole(codec, image, noise, budget, step)
     seen = latent.clone()
@@ -221,14 +237,7 @@ def sample_fast(
             yield from tiles
 
     latent = blend(predicted(), positions, size, overlap, smooth_ramp)
-
-    def decoded() -> Iterator[Tensor]:
-        for position in coded:
-            step()
-            yield codec.decode(_crop(latent, position, coded_size)).clamp(-1, 1)
-
-    corners = [(cell * top, cell * left) for top, left in coded]
-    picture = (blend(decoded(), corners, image.shape[-2:], cell * CODEC_OVERLAP, smooth_ramp) + 1) / 2
+    picture = (decode_whole(codec, latent, budget, step) + 1) / 2
     step()
     return picture, latent
 
