@@ -17,16 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
 from magicbokeh_ops import checkpoint, depth
 from magicbokeh_ops.demo import ASSETS
-from magicbokeh_ops.training.settings import Settings
-from magicbokeh_ops.training.trainee import build_nano
 from tests.ldm_names import single_file_tensors
+from tests.small_models import nano_like
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 DEPTH = GOLDEN / "depth" / "DAdepth_tiny.pth"
@@ -86,15 +84,6 @@ def put_models(folder: Path) -> None:
     for path in (folder / "magicbokeh" / "DAdepth", folder / "depthanything" / SMALL_DEPTH):
         path.with_suffix(".json").symlink_to(DEPTH.with_suffix(".json"))
     (folder / "magicbokeh" / "DAdepth.pth").symlink_to(DEPTH)
-
-
-def nano_like() -> checkpoint.Weights:
-    """Random weights of the kind that training from nothing makes."""
-    network = {"channels": [32, 32, 32], "heads": [1, 1, 0], "layers": 1, "groups": 8, "hint_channels": [4, 4, 4]}
-    model = build_nano(Settings(stages=(), network=network, bokeh_rank=2))
-    for parameter in (model.unet.conv_out.weight, *(layer.weight for layer in model.controlnet.controlnet_down_blocks)):
-        torch.nn.init.normal_(parameter, std=0.05)
-    return model.weights({"trained": "not at all"})
 
 
 def link_pack(place: Path) -> None:

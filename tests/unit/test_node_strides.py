@@ -1,0 +1,98 @@
+"""No node cares how its pictures and masks lie in memory, and none writes to them."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.small_models import nano_like
+from tests.unit import stand_in_host as host
+from tests.unit.layouts import check_layouts
+from tests.unit.test_strides import photo, plane
+
+nodes = host.nodes
+torch.manual_seed(0)
+WEIGHTS = nano_like()
+MODEL, VAE = nodes.bokeh_model.load_model(WEIGHTS), nodes.bokeh_model.load_vae(WEIGHTS.vae)
+DEPTH_MODEL = nodes.depth.load_depth_model(Path(__file__).parents[1] / "parity" / "golden" / "depth" / "DAdepth_tiny.pth")
+
+
+def rgba(*size: int) -> Tensor:
+    planes = photo(*size)
+    return torch.cat([planes, 1 - planes[:, :1]], 1)
+
+
+def run(node: type, **inputs) -> tuple:
+    """With planes (B, C, H, W), whose axes the layouts are made for, as IMAGE or MASK."""
+    sockets = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+    moved = {name: value[:, 0] if value.shape[1] == 1 else value.movedim(1, -1) for name, value in sockets.items()}
+    return host.run(node, **{**inputs, **moved})
+
+
+def defocus_map(**widgets) -> Callable:
+    return lambda disparity, picture, focus_mask: run(
+        nodes.DefocusMap, disparity=disparity, image=picture, focus_mask=focus_mask, **widgets
+    )
+
+
+def masked(focus_mask: Tensor):
+    return run(nodes.MaskedAttention, model=MODEL, focus_mask=focus_mask)[0]
+
+
+def sampler(**widgets) -> Callable:
+    return lambda picture, defocus, focus_mask: run(
+        nodes.Sampler, model=masked(focus_mask), vae=VAE, image=picture, defocus=defocus / 32, **widgets
+    )
+
+
+BOX = {"x": 3, "y": 5, "width": 9, "height": 20}
+CASES: dict[str, tuple[Callable, list[Tensor]]] = {
+    "MagicBokehDisparity": (
+        lambda picture: run(nodes.FindDisparity, depth_model=DEPTH_MODEL, image=picture, input_size=140, refine=2),
+        [photo()],
+    ),
+    "MagicBokehDisparityFrom": (
+        lambda depth: run(nodes.DisparityFrom, depth=depth.expand(-1, 3, -1, -1), convention="depth (near = black)"),
+        [plane()],
+    ),
+    "MagicBokehDisparityFrom, mask and photo": (
+        lambda depth, picture: run(nodes.DisparityFrom, depth=depth, image=picture, refine=2),
+        [plane(), photo()],
+    ),
+    "MagicBokehDefocusMap": (defocus_map(), [plane(), photo(), plane()]),
+    "MagicBokehDefocusMap, mask": (defocus_map(focus_mode="mask"), [plane(), photo(), plane(1, 20, 50)]),
+    "MagicBokehDefocusMap, box": (defocus_map(focus_mode="box", focus_box=BOX), [plane(), photo(), plane()]),
+    "MagicBokehDefocusMap, subject": (defocus_map(focus_mode="nearest subject"), [plane(1, 20, 18), photo(), plane()]),
+    "MagicBokehFocusMask": (
+        lambda defocus: run(nodes.FocusMask, defocus=defocus, threshold=0.5, smooth=1, min_area=0.02),
+        [plane()],
+    ),
+    "MagicBokehSampler": (sampler(), [photo(1, 66, 70), plane(1), plane(1, 30, 20)]),
+    "MagicBokehSampler, reference": (
+        sampler(preset="reference", color_fix="wavelet", upscale=1.25),
+        [rgba(1, 66, 70), plane(1, 66, 70), plane(1)],
+    ),
+    "MagicBokehMaskedAttention": (lambda focus_mask: masked(focus_mask).focus_mask, [plane()]),
+}
+WITHOUT = {
+    "MagicBokehLensBlur",
+    "MagicBokehSweep",
+    "MagicBokehDemoPhoto",
+    "MagicBokehDepthLoader",
+    "MagicBokehLoader",
+    "MagicBokehSaveCheckpoint",
+}  # no picture goes in
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_alone_count(name):
+    call, inputs = CASES[name]
+    check_layouts(call, inputs, 1e-4 if "Sampler" in name else 1e-5)
+
+
+def test_every_node_is_in_the_table():
+    found = {node.define_schema().node_id for node in asyncio.run(nodes.MagicBokehExtension().get_node_list())}
+    assert found - WITHOUT == {name.split(",")[0] for name in CASES}

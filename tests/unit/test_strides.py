@@ -1,0 +1,256 @@
+"""No public function cares how its tensors lie in memory, and none writes to them."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import magicbokeh_ops
+from magicbokeh_ops import (
+    attention,
+    checkpoint,
+    cli,
+    codec,
+    color,
+    defocus,
+    depth,
+    files,
+    overlay,
+    patch_codec,
+    refine,
+    sampler,
+    tiling,
+)
+from magicbokeh_ops.evaluation import benchmark, metrics
+from magicbokeh_ops.evaluation import depth as depth_scores
+from magicbokeh_ops.network import Config, ControlNet, UNet
+from magicbokeh_ops.synthesis import convolution, dataset, degradation
+from magicbokeh_ops.training import distill, losses, run
+from tests.unit.layouts import check_layouts
+
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
+
+
+def random(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape) + shape[-1]))
+
+
+def photo(frames: int = 2, height: int = 40, width: int = 36) -> Tensor:
+    return random(frames, 3, height, width)
+
+
+def plane(frames: int = 2, height: int = 40, width: int = 36) -> Tensor:
+    """A soft step with noise, so that there are edges and slopes."""
+    step = torch.linspace(-4, 4, width).sigmoid() * torch.linspace(0.6, 1, height)[:, None]
+    return (0.9 * step + 0.1 * random(frames, 1, height, width)).contiguous()
+
+
+@torch.no_grad()
+def networks(**changed) -> tuple[UNet, ControlNet]:
+    torch.manual_seed(0)
+    config = Config(channels=(8, 8, 16, 16), heads=(1, 1, 2, 0), groups=4, rank=2, **{"hint_channels": (4, 4, 4, 4), **changed})
+    pair = UNet(config).eval(), ControlNet(config).eval()
+    for parameter in (p for network in pair for p in network.parameters() if p.ndim > 1):
+        nn.init.normal_(parameter, std=1 / parameter[0].numel() ** 0.5)
+    return pair
+
+
+def dull(latent: Tensor, hint: Tensor, mask: Tensor | None) -> Tensor:
+    """A prediction that takes everything into account."""
+    return 0.9 * latent + 0.05 * hint.mean() + (0 if mask is None else 0.05 * mask[..., ::4, ::4])
+
+
+def written(name: str, write: Callable, read: Callable) -> Callable:
+    """What a file holds after write(path, *tensors)."""
+
+    def call(*tensors: Tensor):
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder, name), *tensors)
+            return read(Path(folder, name))
+
+    return call
+
+
+UNET, CONTROLNET = networks()
+RESIDUAL = networks(in_channels=48, out_channels=49, prediction="residual", latent_scale=1.0, hint_channels=(4, 4, 4))
+SD_CODEC = codec.make_codec(checkpoint.read_base(GOLDEN / "sd").vae)
+PATCHES = patch_codec.PatchCodec().eval()
+DEPTH = depth.build(*depth.read_depth(GOLDEN / "depth" / "DAdepth_tiny.pth"), "DAdepth_tiny.pth")
+STRIP = codec.StripConv(8, 8, 3, padding=1), nn.GroupNorm(4, 8)
+
+
+def sample(*pictures: Tensor) -> dataset.Sample:
+    return dataset.Sample(*pictures, k=torch.ones(2), focus=torch.ones(2))
+
+
+# What is called with tensors only, and with what. Values are drawn anew where a function asks for a kind of them.
+CASES: dict[str, tuple[Callable, list[Tensor]]] = {
+    "attention.attend": (lambda q, k, v: attention.attend(q, k, v, 2), [random(2, 30, 8), random(2, 31, 8), random(2, 31, 8)]),
+    "attention.attend_masked": (
+        lambda q, k, v, region: attention.attend_masked(q, k, v, 2, region > 0.4),
+        [*(random(2, 30, 8 + i)[..., :8].contiguous() for i in range(3)), random(2, 30)],
+    ),
+    "attention.attend_within": (
+        lambda q, k, v, region: attention.attend_within(q, k, v, 2, region > 0.4),
+        [*(random(2, 30, 8 + i)[..., :8].contiguous() for i in range(3)), random(2, 30)],
+    ),
+    "cli.find_focus": (lambda disparity: cli.find_focus(disparity, None, (0.4, 0.6), None), [plane(1)]),
+    "codec.strip_rows": (codec.strip_rows, [photo()]),
+    "codec.takes_strips": (lambda x: codec.takes_strips(STRIP[0], x), [random(1, 8, 20, 20)]),
+    "codec.convolved": (lambda x: codec.convolved(*STRIP, x), [random(2, 8, 20, 22)]),
+    "codec.DiffusersCodec": (lambda x: SD_CODEC.decode(SD_CODEC.encode(x)), [photo(1, 64, 48)]),
+    "color.srgb_to_linear": (color.srgb_to_linear, [photo()]),
+    "color.linear_to_srgb": (color.linear_to_srgb, [photo()]),
+    "color.match_mean_and_spread": (color.match_mean_and_spread, [photo(), photo(2, 20, 30)]),
+    "color.match_low_frequencies": (color.match_low_frequencies, [photo(), photo().flip(-1)]),
+    "defocus.check_image": (defocus.check_image, [photo()]),
+    "defocus.check_map": (lambda values: defocus.check_map(values, "map"), [plane()]),
+    "defocus.check_disparity": (defocus.check_disparity, [plane()]),
+    "defocus.match_batch": (lambda values: defocus.match_batch(values, 3, "map"), [plane(1)]),
+    "defocus.resize": (lambda values: [defocus.resize(values, size) for size in ((20, 31), (90, 36))], [plane()]),
+    "defocus.normalize": (
+        lambda values: [defocus.normalize(values, method) for method in ("percentile", "minmax", "none")],
+        [plane()],
+    ),
+    "defocus.to_disparity": (
+        lambda values: [defocus.to_disparity(values, kind) for kind in defocus.CONVENTIONS.values()],
+        [plane()],
+    ),
+    "defocus.from_distance": (defocus.from_distance, [plane(), random(1, 1, 20, 18)]),
+    "defocus.from_inverted_depth": (defocus.from_inverted_depth, [plane()]),
+    "defocus.focus_from_mask": (defocus.focus_from_mask, [plane(), random(1, 1, 50, 30)]),
+    "defocus.focus_from_point": (lambda disparity: defocus.focus_from_point(disparity, 0.3, 0.8), [plane()]),
+    "defocus.focus_from_box": (lambda disparity: defocus.focus_from_box(disparity, 0.1, 0.2, 0.5, 0.9), [plane()]),
+    "defocus.focus_on_nearest": (defocus.focus_on_nearest, [plane(2, 300, 40)]),
+    "defocus.signed_radius": (lambda disparity: defocus.signed_radius(disparity, [0.2, 0.7], 9.0), [plane()]),
+    "defocus.defocus_map": (lambda disparity: defocus.defocus_map(disparity, 0.4, 20.0), [plane()]),
+    "defocus.focus_mask": (lambda blur: defocus.focus_mask(blur, 0.5, smooth=2, min_area=0.01), [plane()]),
+    "defocus.widen": (lambda values: defocus.widen(values, 3), [plane()]),
+    "defocus.cut_to_8_bit": (defocus.cut_to_8_bit, [plane()]),
+    "defocus.released_focus": (defocus.released_focus, [plane(), random(2, 1, 40, 36)]),
+    "depth.prepare": (lambda image: depth.prepare(image, 70), [photo()]),
+    "depth.standardize": (depth.standardize, [photo()]),
+    "depth.estimate": (lambda image: depth.estimate(DEPTH, image, 56), [photo()]),
+    "depth.disparity": (lambda image: [depth.disparity(DEPTH, image, 56, reach) for reach in (0, 1)], [photo()]),
+    "evaluation.benchmark.check_size": (lambda picture: benchmark.check_size(Path("x.png"), picture, (40, 36)), [photo()]),
+    "evaluation.depth.abs_rel_delta1": (
+        lambda guess, truth: depth_scores.abs_rel_delta1(guess, 1 / truth, 9.0),
+        [plane(), plane()],
+    ),
+    "evaluation.depth.rmse_delta1": (depth_scores.rmse_delta1, [plane(), random(2, 1, 40, 36)]),
+    "evaluation.metrics.luma": (metrics.luma, [photo()]),
+    "evaluation.metrics.psnr": (lambda a, b, where: metrics.psnr(a, b, where > 0.3), [photo(1), photo(1).flip(2), plane(1)]),
+    "evaluation.metrics.ssim": (metrics.ssim, [photo(1), photo(1).flip(2)]),
+    "files.write_photo": (written("a.png", files.write_photo, files.read_photo), [photo(1), plane(1)]),
+    "files.write_map": (
+        lambda values: [written(name, files.write_map, files.read_map)(values) for name in ("a.npy", "a.tif")],
+        [plane(1)],
+    ),
+    "overlay.focus_overlay": (
+        lambda image, disparity: overlay.focus_overlay(image, disparity, 0.4, 9.0, (0.1, 0.2)),
+        [photo(), plane()],
+    ),
+    "patch_codec.PatchCodec": (lambda image: PATCHES.decode(PATCHES.encode(image)), [photo()]),
+    "refine.refine_edges": (lambda image, disparity: refine.refine_edges(image, disparity, 2), [photo(), plane()]),
+    "sampler.clean_latent": (sampler.clean_latent, [random(1, 4, 8, 9), random(1, 4, 8, 9)]),
+    "sampler.predict": (
+        lambda z, hint, mask: sampler.predict(UNET, CONTROLNET, z, hint, (mask > 0.4).float()),
+        [random(2, 4, 8, 16), plane(2, 64, 128), plane(2, 64, 128)],
+    ),
+    "sampler.predict, residual": (
+        lambda z, hint, mask: sampler.predict(*RESIDUAL, z, hint, (mask > 0.4).float()),
+        [random(1, 48, 16, 24), plane(1, 64, 96) / 8, plane(1, 64, 96)],
+    ),
+    "sampler.encode_whole": (
+        lambda image: sampler.encode_whole(PATCHES, image, budget=sampler.Budget(codec_tile=20)),
+        [photo(1, 120, 96)],
+    ),
+    "sampler.decode_whole": (
+        lambda latent: sampler.decode_whole(PATCHES, latent, sampler.Budget(codec_tile=20)),
+        [random(1, 48, 30, 24)],
+    ),
+    "sampler.sample_fast": (
+        lambda *planes: sampler.sample_fast(PATCHES, dull, *planes),
+        [photo(1, 64, 96), plane(1, 64, 96), plane(1, 64, 96)],
+    ),
+    "sampler.sample_as_released": (
+        lambda *planes: sampler.sample_as_released(PATCHES, dull, *planes),
+        [photo(1, 256, 256), plane(1, 256, 256), plane(1, 256, 256)],
+    ),
+    "sampler.grow": (lambda x: sampler.grow(x, 64, 8), [photo()]),
+    "sampler.render": (
+        lambda image, blur, mask: [
+            sampler.render(PATCHES, dull, image, blur, mask, preset, color_fix=fix)
+            for preset, fix in (("fast", "adain"), ("reference", "wavelet"))
+        ],
+        [photo(1, 70, 90), plane(1, 40, 50), plane(1, 30, 40)],
+    ),
+    "synthesis.convolution.convolve": (lambda x, kernels: convolution.convolve(x, kernels), [photo(), random(2, 5, 5)]),
+    "synthesis.degradation.bell_kernels": (
+        lambda sigma, turn, beta, chance: degradation.bell_kernels(
+            sigma + 1, turn, beta + 0.5, chance > 0.5, torch.tensor([7, 9, 21])
+        ),
+        [random(3, 2), *(random(3) * (i + 1) for i in range(3))],
+    ),
+    "synthesis.degradation.sinc_kernels": (
+        lambda cutoff: degradation.sinc_kernels(cutoff + 1, torch.tensor([7, 9, 21])),
+        [random(3)],
+    ),
+    "tiling.blend": (
+        lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
+        [photo(), photo().flip(0)],
+    ),
+    "training.distill.relative": (distill.relative, [random(2, 20, 22)]),
+    "training.distill.look": (lambda photos: distill.look(DEPTH, photos), [photo(2, 56, 70)]),
+    "training.losses.PictureLoss": (lambda a, b: losses.PictureLoss()(a, b), [photo(), photo().flip(0)]),
+    "training.run.psnr": (run.psnr, [photo(), photo().flip(0), plane()]),
+    "training.run.write_sheet": (
+        written(
+            "a.png",
+            lambda path, bokeh, sharp, blur: run.write_sheet(path, sample(sharp, sharp, bokeh, blur, blur, blur), bokeh, sharp),
+            files.read_photo,
+        ),
+        [photo(), photo().flip(0), plane()],
+    ),
+}
+
+# Convolutions take the layout as a hint and sum in another order; the step multiplies that by 15.
+ROUNDING = {"codec.convolved": 1e-5, "codec.DiffusersCodec": 2e-4, "sampler.predict": 1e-3, "sampler.predict, residual": 1e-4}
+
+
+@pytest.mark.parametrize("name", CASES)
+@torch.inference_mode()
+def test_values_alone_count(name):
+    call, inputs = CASES[name]
+    check_layouts(call, inputs, ROUNDING.get(name, 1e-6))
+
+
+@torch.inference_mode()
+def test_a_codec_in_strips(monkeypatch):
+    monkeypatch.setattr(codec, "STRIP", 2**10)
+    for name in ("codec.DiffusersCodec", "codec.convolved"):
+        check_layouts(*CASES[name], ROUNDING[name])
+
+
+def test_every_public_function_is_in_the_table():
+    """Of all that says in its signature that it takes tensors: one, several, or none of them."""
+    for found in pkgutil.walk_packages(magicbokeh_ops.__path__, "magicbokeh_ops."):
+        if found.name.endswith(("__main__", ".lens", ".patch_codec")):
+            continue
+        module = importlib.import_module(found.name)
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            kinds = [str(parameter.annotation) for parameter in inspect.signature(function).parameters.values()]
+            if name.startswith("_") or function.__module__ != found.name:
+                continue
+            if any(
+                re.match(r"(torch\.|<class 'torch\.|(collections\.abc\.)?(Iterable|Sequence)\[torch\.)Tensor", kind)
+                for kind in kinds
+            ):
+                assert f"{found.name.removeprefix('magicbokeh_ops.')}.{name}" in CASES
