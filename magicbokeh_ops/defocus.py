@@ -4,12 +4,14 @@ Disparity is (B, 1, H, W) in [0, 1], 1 = nearest. It is normalised once over a w
 for a whole batch, so that the frames of a video do not flicker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .clips import Frames, extremes, is_finite, lower_median, percentiles
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
@@ -20,7 +22,7 @@ def check_image(image: Tensor) -> None:
     """Raise ValueError unless `image` is a finite (B, 3, H, W) picture."""
     if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
         raise ValueError(f"image is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width).")
-    if not torch.isfinite(image).all():
+    if not is_finite(image):
         raise ValueError("image holds NaN or infinite values; look for the node that made them.")
 
 
@@ -28,7 +30,7 @@ def check_map(values: Tensor, name: str) -> None:
     """Raise ValueError unless `values` is a finite (B, 1, H, W) map."""
     if values.ndim != 4 or values.shape[1] != 1:
         raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (batch, 1, height, width).")
-    if not torch.isfinite(values).all():
+    if not is_finite(values):
         raise ValueError(f"{name} holds NaN or infinite values; clean it, or normalise it from raw depth.")
 
 
@@ -52,6 +54,10 @@ def check_disparity(disparity: Tensor, may_be_constant: bool = False) -> None:
     low, high = float(disparity.amin()), float(disparity.amax())
     if low == high and not may_be_constant:
         raise _constant(low)
+    _check_range(low, high)
+
+
+def _check_range(low: float, high: float) -> None:
     if low < -1e-3 or high > 1 + 1e-3:
         raise ValueError(f"disparity goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first.")
 
@@ -73,25 +79,32 @@ def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
         check_disparity(disparity, may_be_constant=True)
         return disparity
     check_map(disparity, "disparity")
-    low, high = disparity.amin(), disparity.amax()
+    return stretch(disparity, *find_range(lambda: disparity, method))
+
+
+def find_range(frames: Frames, method: str) -> tuple[Tensor, Tensor]:
+    """What `normalize` stretches to [0, 1], of finite frames that are made one at a time.
+
+    Raises ValueError as `normalize` does.
+    """
+    low, high = extremes(frames)
+    if method == "none":
+        _check_range(float(low), float(high))
+        return torch.zeros_like(low), torch.ones_like(high)
     if low == high:
         raise _constant(float(low))
     if method == "percentile":
-        clipped = _percentiles(disparity, 0.001, 0.999)
-        if clipped[0] < clipped[1]:
-            low, high = clipped
+        lowest, highest = percentiles(frames, 0.001, 0.999)
+        if lowest < highest:
+            return low.new_tensor(lowest), low.new_tensor(highest)
     elif method != "minmax":
         raise ValueError(f"normalize is {method!r}; choose percentile, minmax or none.")
-    return ((disparity - low) / (high - low)).clamp(0, 1)
+    return low, high
 
 
-def _percentiles(values: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
-    values = values.flatten()
-    count = len(values)
-    return (
-        values.kthvalue(1 + round(low * (count - 1))).values,
-        values.kthvalue(1 + round(high * (count - 1))).values,
-    )
+def stretch(disparity: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Disparity with this range brought to [0, 1], and what lies beyond cut off."""
+    return ((disparity - low) / (high - low)).clamp_(0, 1)
 
 
 CONVENTIONS = {
@@ -150,32 +163,40 @@ def from_inverted_depth(inverted: Tensor, depth_ratio: float = 10.0) -> Tensor:
     return (1 / distance - 1 / depth_ratio) / (1 - 1 / depth_ratio)
 
 
-def focus_from_mask(disparity: Tensor, mask: Tensor) -> float:
+def focus_from_mask(disparity: Tensor, mask: Tensor, size: Sequence[int] | None = None) -> float:
     """Disparity in focus: the lower median over the pixels where `mask` (B or 1, 1, h, w) exceeds one half.
 
+    size: (height, width) that disparity is brought to first, frame by frame; by default it keeps its own.
     Raises ValueError if the mask is empty.
     """
     check_map(mask, "focus mask")
+    size = size or disparity.shape[-2:]
     # Shrinking the mask could wash out a thin stroke.
-    height, width = (max(a, b) for a, b in zip(mask.shape[-2:], disparity.shape[-2:]))
-    disparity = resize(disparity, (height, width))
-    inside = match_batch(resize(mask, (height, width)), len(disparity), "focus mask") > 0.5
-    if not inside.any():
+    larger = [max(a, b) for a, b in zip(mask.shape[-2:], size)]
+    masks = match_batch(mask, len(disparity), "focus mask")
+
+    def selected() -> Iterator[Tensor]:
+        for frame, inside in zip(disparity.split(1), masks.split(1)):
+            yield resize(resize(frame, size), larger)[resize(inside, larger) > 0.5]
+
+    focus = lower_median(selected)
+    if focus is None:
         raise ValueError(
             "focus mask is empty (no pixel above one half); paint or select what should be sharp, or focus by a point instead."
         )
-    return float(disparity[inside].median())
+    return focus
 
 
-def focus_from_point(disparity: Tensor, x: float, y: float) -> float:
+def focus_from_point(disparity: Tensor, x: float, y: float, size: Sequence[int] | None = None) -> float:
     """Disparity in focus: the lower median over a disc around a point, robust to noise and to a click beside an edge.
 
     x, y: 0..1 from the left and the top. The disc's radius is 1 % of the shorter side, 1 pixel at least; a pixel
     belongs to it if its centre does, and the pixel under the point always does.
+    size: as for `focus_from_mask`.
     """
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise ValueError(f"focus point is ({x}, {y}); both go from 0 to 1, left to right and top to bottom.")
-    height, width = disparity.shape[-2:]
+    height, width = size = size or disparity.shape[-2:]
     column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
     radius = max(1.0, 0.01 * min(height, width))
     reach = int(radius) + 1
@@ -185,38 +206,44 @@ def focus_from_point(disparity: Tensor, x: float, y: float) -> float:
     dx = torch.arange(width, device=disparity.device)[columns] + 0.5 - x * width
     inside = dy[:, None] ** 2 + dx**2 <= radius**2
     inside[row - rows.start, column - columns.start] = True
-    return float(disparity[..., rows, columns][..., inside].median())
+    return float(torch.cat([resize(frame, size)[..., rows, columns][..., inside] for frame in disparity.split(1)]).median())
 
 
-def focus_from_box(disparity: Tensor, left: float, top: float, right: float, bottom: float) -> float:
+def focus_from_box(
+    disparity: Tensor, left: float, top: float, right: float, bottom: float, size: Sequence[int] | None = None
+) -> float:
     """Disparity in focus: the lower median over the ellipse that fits into a box, whose corners are background.
 
-    Edges of the box: 0..1 from the left and the top. Raises ValueError if no pixel lies in it.
+    Edges of the box: 0..1 from the left and the top. size: as for `focus_from_mask`.
+    Raises ValueError if no pixel lies in it.
     """
-    height, width = disparity.shape[-2:]
+    height, width = size = size or disparity.shape[-2:]
     # A box of less than a pixel still means the pixel that it lies in.
     half_width, half_height = (max(size, 1.5) / 2 for size in ((right - left) * width, (bottom - top) * height))
     dy = (torch.arange(height, device=disparity.device) + 0.5 - (top + bottom) / 2 * height) / half_height
     dx = (torch.arange(width, device=disparity.device) + 0.5 - (left + right) / 2 * width) / half_width
     inside = dy[:, None] ** 2 + dx**2 <= 1
-    if not inside.any():
+    focus = lower_median(lambda: (resize(frame, size)[..., inside] for frame in disparity.split(1)))
+    if focus is None:
         raise ValueError(
             f"focus box goes from ({left:.3g}, {top:.3g}) to ({right:.3g}, {bottom:.3g}), with 0..1 being the photo; "
             "nothing of it lies in the photo."
         )
-    return float(disparity[..., inside].median())
+    return focus
 
 
-def focus_on_nearest(disparity: Tensor) -> float:
+def focus_on_nearest(disparity: Tensor, size: Sequence[int] | None = None) -> float:
     """Disparity in focus when nothing says what the subject is: the lower median over the largest near region.
 
     Near is what lies on the near side of the split that keeps both sides most alike (Otsu 1979), in the first frame, which is
     looked at with at most 256 pixels on its longer side.
+    size: as for `focus_from_mask`.
     """
     from scipy import ndimage
 
     check_map(disparity, "disparity")
-    frame, longer = disparity[:1], max(disparity.shape[-2:])
+    frame = resize(disparity[:1], size or disparity.shape[-2:])
+    longer = max(frame.shape[-2:])
     if longer > SUBJECT_SIDE:
         frame = resize(frame, [max(1, round(n * SUBJECT_SIDE / longer)) for n in frame.shape[-2:]])
     values = frame[0, 0].cpu().numpy()

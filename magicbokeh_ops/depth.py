@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .checkpoint import Tensors, read_tensors
-from .defocus import check_image, normalize
+from .defocus import check_image, check_map, find_range
 
 INPUT_SIZE = 518
 LONGEST = 8  # times the shorter side
@@ -274,20 +274,18 @@ def disparity(
     Raises ValueError for NaN, pictures that are too narrow, and a photo in which nothing is nearer than anything else.
     """
     check_image(image)
-    frames = []
+    values = torch.empty(len(image), 1, *image.shape[-2:], device=image.device)
     for i in range(len(image)):
         if progress is not None:
             progress(i, len(image))
-        frames.append(estimate(model, image[i : i + 1], input_size))
+        values[i] = estimate(model, image[i : i + 1], input_size)[0]
     if progress is not None:
         progress(len(image), len(image))
-    values = torch.cat(frames)
-    if smooth_range == 0:
-        return normalize(values, "minmax")
+    check_map(values, "disparity")
     low, high = (_averaged(extreme, smooth_range) for extreme in (values.amin((1, 2, 3)), values.amax((1, 2, 3))))
-    if (high <= low).any():
-        return normalize(values, "minmax")
-    return ((values - low.view(-1, 1, 1, 1)) / (high - low).view(-1, 1, 1, 1)).clamp(0, 1)
+    if smooth_range == 0 or (high <= low).any():
+        low, high = find_range(lambda: values, "minmax")
+    return values.sub_(low.view(-1, 1, 1, 1)).div_((high - low).view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def _averaged(values: Tensor, reach: int) -> Tensor:

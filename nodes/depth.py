@@ -88,5 +88,8 @@ class FindDisparity(io.ComfyNode):
     def execute(cls, depth_model, image, input_size, refine, smooth_range) -> io.NodeOutput:
         photo, _ = image_to_planes(image)
         found = find_disparity(depth_model, photo, input_size, smooth_range, Progress(1))
-        disparity = map_to_mask(refine_edges(photo, found, refine) if refine else found)
-        return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity, cls=cls))
+        if refine:
+            for i in range(len(found)):
+                found[i] = refine_edges(photo[i : i + 1], found[i : i + 1], refine)[0]
+        disparity = map_to_mask(found)
+        return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity[:1], cls=cls))

@@ -1,14 +1,13 @@
 """Where the focus lies: defocus map and focus mask."""
 
-import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
-from ..magicbokeh_ops.overlay import focus_overlay
+from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
 from .page import save_view
 from .progress import Progress
-from .tensors import image_to_planes, map_to_mask, mask_to_map, planes_to_image
+from .tensors import image_to_planes, mask_to_map, new_output
 
 MODES = ["point", "mask", "value", "box", "nearest subject"]
 
@@ -74,37 +73,39 @@ class DefocusMap(io.ComfyNode):
         disparity = mask_to_map(disparity, "disparity")
         ops.check_disparity(disparity)
         photo = None if image is None else image_to_planes(image)[0]
-        if photo is not None:
-            frames = max(len(photo), len(disparity))
-            photo = ops.match_batch(photo, frames, "image")
-            disparity = ops.match_batch(ops.resize(disparity, photo.shape[-2:]), frames, "disparity")
+        frames = len(disparity) if photo is None else max(len(photo), len(disparity))
+        size = (disparity if photo is None else photo).shape[-2:]
+        if len(disparity) == 1:
+            disparity = ops.resize(disparity, size)
+        every = ops.match_batch(disparity, frames, "disparity")
+        backdrop = every.expand(-1, 3, -1, -1) if photo is None else ops.match_batch(photo, frames, "image")
         if focus_mode == "mask":
             if focus_mask is None:
                 raise ValueError("focus_mask is not connected; connect a mask, or set focus_mode to point.")
-            focus = ops.focus_from_mask(disparity, mask_to_map(focus_mask, "focus_mask").to(disparity.device))
+            focus = ops.focus_from_mask(every, mask_to_map(focus_mask, "focus_mask").to(disparity.device), size)
         elif focus_mode == "point":
-            focus = ops.focus_from_point(disparity, focus_x, focus_y)
+            focus = ops.focus_from_point(disparity, focus_x, focus_y, size)
         elif focus_mode == "box":
-            focus = ops.focus_from_box(disparity, *cls.edges(focus_box, *disparity.shape[-2:]))
+            focus = ops.focus_from_box(disparity, *cls.edges(focus_box, *size), size)
         elif focus_mode == "nearest subject":
-            focus = ops.focus_on_nearest(disparity)
+            focus = ops.focus_on_nearest(disparity, size)
         elif focus_mode != "value":
             raise ValueError(f"focus_mode is {focus_mode!r}; choose one of: {', '.join(MODES)}.")
         point = (focus_x, focus_y) if focus_mode == "point" else None
-        backdrop = disparity.expand(-1, 3, -1, -1) if photo is None else photo
-        shown = torch.empty(backdrop.shape)
-        progress = Progress(len(shown))
-        for i in range(len(shown)):
+        legend = draw_legend(size[1], size[0], focus, k, point)
+        # Drawn whether it is connected or not: what ComfyUI keeps of this node also serves a link that is made later.
+        defocus, overlay = new_output(frames, *size), new_output(frames, *size, 3)
+        progress = Progress(frames)
+        for i in range(frames):
             progress(0, 1)
-            shown[i] = focus_overlay(backdrop[i : i + 1], disparity[i : i + 1].to(backdrop.device), focus, k, point)[0]
+            near = ops.resize(every[i : i + 1], size)
+            defocus[i] = ops.defocus_map(near, focus, k)[0, 0]
+            shown = focus_overlay(backdrop[i : i + 1], near.to(backdrop.device), focus, k, point, legend)
+            overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
-        return io.NodeOutput(
-            map_to_mask(ops.defocus_map(disparity, focus, k)),
-            focus,
-            planes_to_image(shown),
-            k,
-            ui={**save_view(backdrop[:1], disparity[:1]), "magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]},
-        )
+        view = save_view(backdrop[:1], ops.resize(disparity[:1], size))
+        found = {"magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]}
+        return io.NodeOutput(defocus, focus, overlay, k, ui={**view, **found})
 
     @staticmethod
     def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:
@@ -151,4 +152,9 @@ class FocusMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, defocus, threshold, smooth, min_area) -> io.NodeOutput:
-        return io.NodeOutput(map_to_mask(ops.focus_mask(mask_to_map(defocus, "defocus"), threshold, smooth, min_area)))
+        defocus = mask_to_map(defocus, "defocus")
+        ops.check_map(defocus, "defocus")
+        result = new_output(len(defocus), *defocus.shape[-2:])
+        for i in range(len(defocus)):
+            result[i] = ops.focus_mask(defocus[i : i + 1], threshold, smooth, min_area)[0, 0]
+        return io.NodeOutput(result)

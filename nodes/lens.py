@@ -1,6 +1,5 @@
 """The weight-free lens: one setting, or a sweep of focus and aperture."""
 
-import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
@@ -10,7 +9,7 @@ from ..magicbokeh_ops.sweep import EASINGS, sweep
 from . import widgets
 from .devices import compute_device
 from .progress import Progress
-from .tensors import image_to_planes, mask_to_map, planes_to_image
+from .tensors import image_to_planes, mask_to_map, new_output
 
 
 def look_inputs() -> list:
@@ -86,10 +85,10 @@ def render_frames(
     disparity = ops.match_batch(disparity, len(focus), "disparity")
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
     device = compute_device(lens.memory_needed(planes.shape[-2:], max(k) * max(near_scale, far_scale)))
-    out = torch.empty(len(focus), *planes.shape[1:])
+    out = new_output(len(focus), *image.shape[1:])
     progress = Progress(len(focus))
     for i in range(len(focus)):
-        out[i : i + 1] = lens.render(
+        picture = lens.render(
             planes[i % len(planes)][None].to(device),
             disparity[i][None].to(device),
             focus[i],
@@ -101,8 +100,11 @@ def render_frames(
             progress=progress,
             show=progress.show,
         )
+        out[i, ..., :3] = picture[0].movedim(0, -1)
+        if alpha is not None:
+            out[i, ..., 3:] = alpha[i % len(alpha)]
         progress.next_part()
-    return planes_to_image(out, alpha)
+    return out
 
 
 class LensBlur(io.ComfyNode):

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import folder_paths
-import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import checkpoint, sampler
@@ -13,7 +12,7 @@ from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.demo import NANO, NANO_LABEL
 from . import bokeh_model, folders, widgets
 from .progress import Progress
-from .tensors import image_to_planes, mask_to_map, planes_to_image
+from .tensors import image_to_planes, mask_to_map, new_output
 
 Model = io.Custom("MAGICBOKEH_MODEL")
 NO_BASE = "none (merged file)"
@@ -203,7 +202,6 @@ class Sampler(io.ComfyNode):
         planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
         mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
         progress = Progress(frames)
-        pictures, latents = [], []
         for i in range(frames):
             picture, latent = bokeh_model.render(
                 model,
@@ -217,10 +215,13 @@ class Sampler(io.ComfyNode):
                 seed=None if posterior_seed < 0 else posterior_seed,
                 progress=progress,
             )
-            pictures.append(picture)
-            latents.append(latent)
+            if i == 0:
+                result = new_output(frames, *picture.shape[-2:], image.shape[-1])
+                latents = latent.new_empty(frames, *latent.shape[1:])
+            result[i, ..., :3] = picture[0].movedim(0, -1)
+            latents[i] = latent[0]
+            if alpha is not None:
+                own = alpha[i % len(alpha)].movedim(-1, 0)
+                result[i, ..., 3:] = ops.resize(own[None], picture.shape[-2:])[0].movedim(0, -1)
             progress.next_part()
-        result = torch.cat(pictures)
-        if alpha is not None:
-            alpha = ops.resize(alpha.movedim(-1, 1), result.shape[-2:]).movedim(1, -1)
-        return io.NodeOutput(planes_to_image(result, alpha), {"samples": torch.cat(latents)})
+        return io.NodeOutput(result, {"samples": latents})

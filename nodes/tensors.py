@@ -35,6 +35,14 @@ def map_to_mask(values: Tensor) -> Tensor:
     return _keep(values[:, 0])
 
 
+def new_output(*shape: int) -> Tensor:
+    """An IMAGE (B, H, W, C) or MASK (B, H, W) to be filled frame by frame, where and how ComfyUI keeps them between nodes."""
+    return torch.empty(shape, device=mm.intermediate_device(), dtype=_dtype())
+
+
 def _keep(values: Tensor) -> Tensor:
-    dtype = mm.intermediate_dtype() if hasattr(mm, "intermediate_dtype") else torch.float32
-    return values.to(device=mm.intermediate_device(), dtype=dtype).contiguous()
+    return values.to(device=mm.intermediate_device(), dtype=_dtype()).contiguous()
+
+
+def _dtype() -> torch.dtype:
+    return mm.intermediate_dtype() if hasattr(mm, "intermediate_dtype") else torch.float32

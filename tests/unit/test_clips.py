@@ -1,0 +1,144 @@
+"""Clips: what is asked of all frames is exact, and no node holds more than its outputs and some frames."""
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.attention import peak_of
+from magicbokeh_ops import clips, defocus
+from tests.unit import stand_in_host as host
+
+load_depth_model = host.nodes.depth_model.load_depth_model
+DEPTH = Path(__file__).parents[1] / "parity" / "golden" / "depth" / "DAdepth_tiny.pth"
+HEIGHT, WIDTH = 240, 320
+FRAME = 4 * HEIGHT * WIDTH  # bytes of a map
+
+
+def values_of(seed: int, kind: str) -> torch.Tensor:
+    drawn = torch.randn(3, 1, 7, 11, generator=torch.Generator().manual_seed(seed))
+    return {"any": drawn, "few": drawn.round(), "tiny": drawn * 1e-42, "huge": drawn * 1e38, "equal": drawn * 0}[kind]
+
+
+@given(st.integers(0, 99), st.sampled_from(["any", "few", "tiny", "huge", "equal"]), st.floats(0, 1))
+def test_values_by_rank_are_those_of_a_sort(seed, kind, share):
+    values = values_of(seed, kind)
+    ordered = values.flatten().sort().values
+    assert clips.lower_median(lambda: values) == ordered[(len(ordered) - 1) // 2]
+    assert clips.percentiles(lambda: values, share, 0.5) == [ordered[round(part * (len(ordered) - 1))] for part in (share, 0.5)]
+    assert clips.extremes(lambda: values) == (ordered[0], ordered[-1])
+
+
+def test_nothing_has_no_median():
+    assert clips.lower_median(lambda: [torch.rand(0), torch.rand(0)]) is None
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_is_found_in_any_frame(monkeypatch, bad):
+    monkeypatch.setattr(clips, "PART", 10)
+    values = torch.rand(3, 2, 5, 7).transpose(2, 3)
+    assert clips.is_finite(values)
+    values[2, 1, 6, 3] = bad
+    assert not clips.is_finite(values)
+
+
+def test_focus_of_frames_that_are_resized_one_at_a_time():
+    near, mask = torch.rand(3, 1, 30, 40), (torch.rand(3, 1, 50, 50) > 0.7).float()
+    size = (60, 50)
+    whole = defocus.resize(near, size)
+    for find, where in (
+        (defocus.focus_from_mask, (mask,)),
+        (defocus.focus_from_point, (0.3, 0.6)),
+        (defocus.focus_from_box, (0.1, 0.2, 0.7, 0.9)),
+        (defocus.focus_on_nearest, ()),
+    ):
+        assert find(near, *where, size=size) == find(whole, *where)
+
+
+def clip(frames: int, channels: int | None = 3) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.rand(frames, HEIGHT, WIDTH) if channels is None else torch.rand(frames, HEIGHT, WIDTH, channels)
+
+
+def beyond_outputs(node: type, count: int, inputs: dict) -> int:
+    """Bytes that a node holds at most beyond its inputs and outputs, with inputs of so many frames."""
+    given = {name: make(count) if callable(make) else make for name, make in inputs.items()}
+    done = []
+    peak = peak_of(lambda: done.append(host.run(node, **given)))
+    results = [one["samples"] if isinstance(one, dict) else one for one in done[0]]
+    return peak - sum(one.nbytes for one in results if isinstance(one, torch.Tensor))
+
+
+def image(frames: int) -> torch.Tensor:
+    return clip(frames)
+
+
+def rgba(frames: int) -> torch.Tensor:
+    return clip(frames, 4)
+
+
+def near(frames: int) -> torch.Tensor:
+    return clip(frames, None)
+
+
+def small(frames: int) -> torch.Tensor:
+    return clip(frames, None)[:, ::2, ::2]
+
+
+CASES = {
+    "defocus map": ("DefocusMap", {"disparity": near, "image": image}),
+    "defocus map, no photo": ("DefocusMap", {"disparity": near}),
+    "defocus map, other size": ("DefocusMap", {"disparity": small, "image": image}),
+    "defocus map, mask": ("DefocusMap", {"disparity": near, "image": image, "focus_mode": "mask", "focus_mask": near}),
+    "defocus map, one map": ("DefocusMap", {"disparity": near(1), "image": image}),
+    "defocus map, nearest": ("DefocusMap", {"disparity": near, "focus_mode": "nearest subject"}),
+    "focus mask": ("FocusMask", {"defocus": near, "smooth": 3, "min_area": 0.01}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_node_holds_its_outputs_and_some_frames(case):
+    name, inputs = CASES[case]
+    check(getattr(host.nodes, name), inputs)
+
+
+def check(node: type, inputs: dict) -> None:
+    few, many = (beyond_outputs(node, count, inputs) for count in (8, 24))
+    assert many - few < FRAME, (few, many)
+
+
+# What is done to single frames takes more than some frames' memory, so here next to nothing is done.
+
+
+@pytest.mark.parametrize("inputs", [{"image": image, "disparity": near}, {"image": rgba, "disparity": near(1)}])
+def test_the_lens_holds_its_pictures(monkeypatch, inputs):
+    monkeypatch.setattr(host.nodes.lens.lens, "render", lambda photo, *_settings, **_options: photo.clone())
+    check(host.nodes.LensBlur, inputs)
+    frames = {"image": inputs["image"](1), "disparity": near(1), "frames": lambda count: count}
+    check(host.nodes.Sweep, frames)
+
+
+def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
+    def render(_model, _vae, photo, *_maps, **_options):
+        return photo.repeat_interleave(2, -2).repeat_interleave(2, -1), torch.zeros(1, 4, HEIGHT // 4, WIDTH // 4)
+
+    monkeypatch.setattr(host.nodes.model.bokeh_model, "render", render)
+    for model in (SimpleNamespace(focus_mask=None), SimpleNamespace(focus_mask=near(1))):
+        check(host.nodes.Sampler, {"model": model, "vae": None, "image": rgba, "defocus": near})
+
+
+@pytest.mark.parametrize("changes", [{}, {"smooth_range": 2, "refine": 1}])
+def test_depth_holds_its_maps(monkeypatch, changes):
+    monkeypatch.setattr(host.nodes.depth_model.depth, "estimate", lambda _model, photo, _size: photo[:, :1].clone())
+    monkeypatch.setattr(host.nodes.depth, "refine_edges", lambda _photo, disparity, _reach: disparity.clone())
+    check(host.nodes.FindDisparity, {"depth_model": load_depth_model(DEPTH), "image": image, **changes})
+
+
+def test_depth_shows_one_frame():
+    model = load_depth_model(DEPTH)
+    done = host.execute(host.nodes.FindDisparity, depth_model=model, image=image(3), input_size=140)
+    assert len(done.args[0]) == 3 and len(done.ui.as_dict()["images"]) == 1
