@@ -180,9 +180,7 @@ def encode_whole(
     return blend(tiles(), positions, size, CODEC_OVERLAP, smooth_ramp)
 
 
-def decode_whole(
-    codec: Codec, latent: Tensor, budget: Budget = Budget(), step: Callable[[], None] = lambda: None
-) -> Tensor:
+def decode_whole(codec: Codec, latent: Tensor, budget: Budget = Budget(), step: Callable[[], None] = lambda: None) -> Tensor:
     """Image (1, 3, H, W) in [-1, 1] of an unscaled latent (1, C, h, w)."""
     size, cell = latent.shape[-2:], codec.cell
     positions, tile_size = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
