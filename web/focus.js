@@ -273,9 +273,12 @@ class FocusNode {
   }
 }
 
-app.registerExtension({
-  name: "magicbokeh.focus",
-  nodeCreated(node) {
-    if (node.comfyClass === NODE) new FocusNode(node);
-  },
-});
+// A second copy of the pack, in a folder of another name, would end in an error on the page.
+if (!app.extensions.some((extension) => extension.name === "magicbokeh.focus")) {
+  app.registerExtension({
+    name: "magicbokeh.focus",
+    nodeCreated(node) {
+      if (node.comfyClass === NODE) new FocusNode(node);
+    },
+  });
+}

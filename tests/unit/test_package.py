@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,32 +26,88 @@ def test_the_library_knows_no_host_and_no_absolute_self(path):
             )
 
 
-def load_pack(tmp_path, version: str | None) -> subprocess.CompletedProcess:
-    """Import the pack the way ComfyUI does, in a Python whose ComfyUI has this version."""
+def load_pack(tmp_path, version: str | None, folder: str = "magicbokeh", loaded: str = "") -> subprocess.CompletedProcess:
+    """Import the pack the way ComfyUI does, out of a folder of this name, in a Python whose ComfyUI has this version.
+
+    loaded: folder out of which its nodes are loaded already.
+    """
     if version is not None:
         (tmp_path / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    shutil.copy(PACK / "__init__.py", tmp_path / folder)
+    (tmp_path / loaded / "nodes").mkdir(parents=True, exist_ok=True)
+    (tmp_path / loaded / "nodes" / "demo.py").write_text("class DemoPhoto: pass\n")
     code = f"""
-import importlib.util, sys
+import importlib.util, sys, types
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 sys.path.insert(0, {str(tmp_path)!r})
-spec = importlib.util.spec_from_file_location("pack", {str(PACK / "__init__.py")!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-print(hasattr(module, "comfy_entrypoint"), getattr(module, "NODE_CLASS_MAPPINGS", None))
+known = {{"MagicBokehDemoPhoto": load("demo", {str(tmp_path / loaded / "nodes" / "demo.py")!r}).DemoPhoto}} if {loaded!r} else {{}}
+sys.modules["nodes"] = types.SimpleNamespace(NODE_CLASS_MAPPINGS=known)
+sys.modules["server"] = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=None))
+module = load("pack", {str(tmp_path / folder / "__init__.py")!r})
+print(hasattr(module, "comfy_entrypoint"), getattr(module, "NODE_CLASS_MAPPINGS", None), getattr(module, "WEB_DIRECTORY", None))
 """
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
 
-@pytest.mark.parametrize("version", ["0.3.63", "0.2.7", None])
+REFUSED, TAKEN = ["False", "{}", "None"], ["True", "None", "./web"]
+
+
+@pytest.mark.parametrize(
+    "version", ["0.3.63", "0.2.7", "0.3.64rc1", "0.3.64.dev0", "v0.3.9", "0.2.7-3-gdeadbee", "0.3.63 (fork)", None]
+)
 def test_an_old_host_gets_one_line_and_no_nodes(tmp_path, version):
     done = load_pack(tmp_path, version)
-    assert done.stdout.split() == ["False", "{}"]
+    assert done.stdout.split() == REFUSED
     assert done.stderr.count("\n") == 1 and "needs ComfyUI 0.3.64 or newer" in done.stderr
 
 
-@pytest.mark.parametrize("version", ["0.3.64", "0.4.0", "0.33.0", "1.0"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        "0.3.64",
+        "0.4.0",
+        "0.33.0",
+        "1.0",
+        "0.3.70rc1",
+        "0.4rc1",
+        "0.3.65-dev",
+        "v0.3.70",
+        "0.3.70+local",
+        "0.3.70-12-gabcdef",
+        "nightly",
+    ],
+)
 def test_a_new_host_gets_the_nodes(tmp_path, version):
     done = load_pack(tmp_path, version)
-    assert done.stdout.split() == ["True", "None"] and not done.stderr
+    assert done.stdout.split() == TAKEN and not done.stderr
+
+
+@pytest.mark.parametrize("name", ["ComfyUI-MagicBokeh", "magicbokeh@nightly", "magic_bokeh.2", "magicbokeh+(1)"])
+def test_a_folder_of_plain_letters_is_served(tmp_path, name):
+    assert not load_pack(tmp_path, "0.33.0", name).stderr
+
+
+@pytest.mark.parametrize("name", ["magic bokeh", "Bokéh", "散景", "magic[1]", "bokeh#1", "bokeh%20", "{bokeh}", "a^b"])
+def test_a_folder_that_is_not_served_is_named(tmp_path, name):
+    done = load_pack(tmp_path, "0.33.0", name)
+    assert done.stdout.split() == TAKEN
+    assert done.stderr.count("\n") == 1 and repr(name) in done.stderr and "rename the folder" in done.stderr
+
+
+def test_a_second_copy_gets_one_line_and_no_nodes(tmp_path):
+    done = load_pack(tmp_path, "0.33.0", "second copy", loaded="first")
+    assert done.stdout.split() == REFUSED
+    assert done.stderr.count("\n") == 1 and all(str(tmp_path / name) in done.stderr for name in ("first", "second copy"))
+
+
+def test_the_same_copy_can_be_loaded_anew(tmp_path):
+    done = load_pack(tmp_path, "0.33.0", "magicbokeh", loaded="magicbokeh")
+    assert done.stdout.split() == TAKEN and not done.stderr
 
 
 def test_importing_the_library_adds_little_to_torch():
