@@ -1,4 +1,4 @@
-"""The paper's ablations (Table 2) at a size that trains in minutes: without masked attention, and without alternation.
+"""The paper's ablations at a size that trains in minutes: without masked attention, and without alternation.
 
 python -m benchmarks.ablations runs/ablations                # nine runs, about an hour on two cores
 python -m benchmarks.ablations runs/ablations --seeds 1      # some of them; the table is of all that are there
@@ -9,7 +9,6 @@ import json
 import shutil
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,13 +29,14 @@ COLUMNS = ("bokeh PSNR", "bokeh SSIM", "in-focus PSNR", "restored PSNR")
 
 def joint(settings: Settings) -> Settings:
     """The same number of steps, everything at once in each."""
-    stages = (replace(stage, kind="joint", turns=(2, 1)) if stage.kind == "alternate" else stage for stage in settings.stages)
-    return replace(settings, stages=tuple(stages))
+    at_once = {"kind": "joint", "turns": (2, 1)}
+    stages = (stage.model_copy(update=at_once) if stage.kind == "alternate" else stage for stage in settings.stages)
+    return settings.model_copy(update={"stages": tuple(stages)})
 
 
 VARIANTS = {
     "full": lambda settings: settings,
-    "without masked attention": lambda settings: replace(settings, masks=False),
+    "without masked attention": lambda settings: settings.model_copy(update={"masks": False}),
     "without alternation": joint,
 }
 
@@ -83,16 +83,19 @@ def main() -> None:
     for seed in arguments.seeds:
         for name, variant in VARIANTS.items():
             folder = arguments.folder / str(seed) / name.replace(" ", "-")
-            if (folder / "scores.json").exists():
+            chosen = variant(settings.model_copy(update={"seed": seed}))
+            made_with, file = chosen.identity(len(chosen.stages)), folder / "scores.json"
+            if file.exists():
+                run.refuse_changes(file, json.loads(file.read_text(encoding="utf-8"))["settings"], made_with)
                 continue
-            chosen = variant(replace(settings, seed=seed))
             # Up to the last stage alternation makes no difference.
             start = arguments.folder / str(seed) / f"start-{'with' if chosen.masks else 'without'}-masks"
             copy(arguments.folder / str(seed) / "start-with-masks", start, PICTURES)
-            train(replace(chosen, stages=chosen.stages[:-1]), start, build)
+            train(chosen.model_copy(update={"stages": chosen.stages[:-1]}), start, build)
             copy(start, folder, (*PICTURES, "state.pt", "log.jsonl"))
             model = train(chosen, folder, build)
-            (folder / "scores.json").write_text(json.dumps(measure(model, scenes, chosen.masks)))
+            content = {"settings": made_with, "scores": measure(model, scenes, chosen.masks)}
+            file.write_text(json.dumps(content), encoding="utf-8")
 
     photo = [
         [psnr(s.lq, s.bokeh), ssim(s.lq, s.bokeh), psnr(s.lq, s.bokeh, s.focus_mask > 0.5), psnr(s.lq, s.sharp)] for s in scenes
@@ -102,7 +105,7 @@ def main() -> None:
     print("| photo |", " | ".join(f"{statistics.fmean(column):.3f}" for column in zip(*photo)), "|")
     for name in VARIANTS:
         files = sorted(arguments.folder.glob(f"*/{name.replace(' ', '-')}/scores.json"))
-        scores = list(zip(*(json.loads(file.read_text()) for file in files)))
+        scores = list(zip(*(json.loads(file.read_text(encoding="utf-8"))["scores"] for file in files)))
         cells = (f"{statistics.fmean(of):.3f} ± {statistics.pstdev(of):.3f}" for of in scores)
         print(f"| {name} ({len(files)}) |", " | ".join(cells), "|")
 

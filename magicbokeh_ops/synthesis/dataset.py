@@ -15,6 +15,12 @@ from .raytrace import Layer, flatten, rays_for, trace
 from .sources import Source
 
 
+def mixed(*numbers: int) -> int:
+    """A seed that follows from all of these, each 0 or more."""
+    # torch's CPU generator looks at 32 bits of its seed only.
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 @dataclass(frozen=True)
 class Sample:
     """A batch: pictures (B, 3, S, S) in sRGB, maps (B, 1, S, S), all in [0, 1].
@@ -63,9 +69,7 @@ class Batches(Dataset):
     @torch.no_grad()
     def make(self, step: int) -> Sample:
         """Batch number `step`."""
-        # torch's CPU generator looks at 32 bits of its seed only.
-        mixed = np.random.SeedSequence([self.seed, step]).generate_state(1)
-        generator = torch.Generator().manual_seed(int(mixed[0]))
+        generator = torch.Generator().manual_seed(mixed(self.seed, step))
         scenes = random_scenes(self.source, self.size, self.batch, self.k_limit, generator, self.device)
         light, disparity = (scenes.crop(planes) for planes in flatten(scenes.layers))
         sharp = linear_to_srgb(light).clamp(max=1)

@@ -1,15 +1,16 @@
-"""Depth that copes with degraded photos: a student learns to say of a bad photo what its teacher says of the good one (paper Sec. 3.4)."""
+"""Depth that copes with degraded photos: a student learns to say of a bad photo what its teacher says of the good one."""
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-import yaml
 from accelerate import Accelerator
+from pydantic import model_validator
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -17,39 +18,51 @@ from tqdm import tqdm
 from .. import depth
 from ..synthesis.dataset import Sample
 from . import run
-from .settings import Data, Settings, Stage, fill
+from .settings import Above0, Count, Count1, Data, From0, Precision, Section, Settings, Stage, read
 
+SCENES = {"teacher": 7, "student": 8}  # added to 100 times the seed: each has its own
 ABSOLUTE = 4.0  # weight of the absolute error of disparity, whose relative deviations are about four times as large
 
 
-@dataclass(frozen=True)
-class DepthSettings:
+class DepthSettings(Section):
     """A distillation.
 
     steps, size, batch, rate, warmup: as in `Stage`; size is a multiple of the network's patch. teacher: Depth Anything V2, a file
-    or folder. Without one a small teacher is trained first, on scenes whose disparity is known: teacher_steps, and `network`, the
-    sizes as in `depth.DepthConfig`. features: weight of the features' part in the loss.
+    or folder. Without one a small teacher is trained first, on scenes whose disparity is known: teacher_steps, and `network`, its
+    sizes. features: weight of the features' part in the loss.
     """
 
-    steps: int
-    size: int
-    batch: int
-    rate: float
-    warmup: int = 100
+    steps: Count
+    size: Count1
+    batch: Count1
+    rate: Above0
+    warmup: Count = 100
     teacher: Path | None = None
-    teacher_steps: int = 0
-    network: dict[str, Any] = field(default_factory=dict)
-    features: float = 1.0
+    teacher_steps: Count = 0
+    network: depth.DepthConfig | None = None
+    features: From0 = 1.0
     data: Data = Data()
-    precision: str = "no"
-    seed: int = 0
-    save_seconds: float = 60.0
+    precision: Precision = "no"
+    seed: Count = 0
+    save_seconds: From0 = 60.0
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> "DepthSettings":
+        if self.teacher is None and (self.network is None or not self.teacher_steps):
+            raise ValueError("there is no teacher, so network and teacher_steps are needed to train one")
+        return self
+
+    def identity(self, name: str) -> dict[str, Any]:
+        """All settings, as JSON has them, that decide what the "teacher" or the "student" learns."""
+        exclude: dict[str, Any] = {"save_seconds": True, "data": {"workers"}}
+        if name == "teacher":
+            exclude |= {"teacher": True, "steps": True, "features": True}
+        return self.model_dump(mode="json", exclude=exclude)
 
 
 def read_depth_settings(path: Path) -> DepthSettings:
-    """Raises ValueError for an unknown or missing entry, naming it."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return fill(DepthSettings, {**content, "data": fill(Data, content.pop("data", {}), path.name)}, path.name)
+    """Raises ValueError as `settings.read_settings` does."""
+    return read(DepthSettings, path, "steps")
 
 
 def relative(disparity: Tensor) -> Tensor:
@@ -92,25 +105,13 @@ def student_loss(student: Any, teacher: Any, sample: Sample, features: float) ->
 def distill(settings: DepthSettings, folder: Path) -> Path:
     """Train a student (and a small teacher if none is given); a stopped run goes on. Returns the student's file.
 
-    The folder gets student.safetensors in transformers' names with a .json beside it, teacher.safetensors if it was trained, and
-    log.jsonl.
+    The folder gets student.safetensors in transformers' names with a .json beside it, teacher.safetensors if it was trained,
+    and of each its state (.pt) and log (.jsonl). Raises ValueError if what is there is of other settings.
     """
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    accelerator = Accelerator()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    teacher_file = settings.teacher or folder / "teacher.safetensors"
-    if not teacher_file.exists():
-        sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.network.items()}
-        config = depth.DepthConfig(**sizes)
-        model = depth.build_untrained(config).to(accelerator.device)
-        # The output is cut at 0, and a loss without a shift would not mind if all of it lay below.
-        torch.nn.init.constant_(model.head.conv3.bias, 1.0)
-        learn(
-            accelerator, settings, folder, "teacher", settings.teacher_steps, model, lambda sample: teacher_loss(model, sample)
-        )
-        if accelerator.is_main_process:
-            write(model, config, teacher_file)
-        accelerator.wait_for_everyone()
+    teacher_file = settings.teacher or _train_teacher(accelerator, settings, folder)
     tensors, config = depth.read_depth(teacher_file)
     teacher = depth.build(tensors, config, teacher_file.name).to(accelerator.device)
     student = deepcopy(teacher).train().requires_grad_(True)
@@ -124,21 +125,60 @@ def distill(settings: DepthSettings, folder: Path) -> Path:
         lambda sample: student_loss(student, teacher, sample, settings.features),
     )
     if accelerator.is_main_process:
-        write(student, config, folder / "student.safetensors")
+        write(student, config, folder / "student.safetensors", settings.identity("student"))
     return folder / "student.safetensors"
 
 
+def _train_teacher(accelerator: Accelerator, settings: DepthSettings, folder: Path) -> Path:
+    """The small teacher's file, which is there already if it was finished before."""
+    assert settings.network is not None  # as DepthSettings sees to
+    file, made_with = folder / "teacher.safetensors", settings.identity("teacher")
+    if file.exists():
+        with safe_open(file, "pt") as opened:
+            run.refuse_changes(file, json.loads((opened.metadata() or {}).get("settings", "{}")), made_with)
+        return file
+    model = depth.build_untrained(settings.network).to(accelerator.device)
+    # The output is cut at 0, and a loss without a shift would not mind if all of it lay below.
+    torch.nn.init.constant_(model.head.conv3.bias, 1.0)
+    learn(
+        accelerator,
+        settings,
+        folder,
+        "teacher",
+        settings.teacher_steps,
+        model,
+        lambda sample: teacher_loss(model, sample),
+    )
+    if accelerator.is_main_process:
+        write(model, settings.network, file, made_with)
+    accelerator.wait_for_everyone()
+    return file
+
+
 def learn(
-    accelerator: Accelerator, settings: DepthSettings, folder: Path, name: str, steps: int, model: Any, loss_of: Any
+    accelerator: Accelerator,
+    settings: DepthSettings,
+    folder: Path,
+    name: str,
+    steps: int,
+    model: Any,
+    loss_of: Any,
 ) -> None:
     """Minimise loss_of(sample) for so many steps."""
+    if settings.size % model.config.patch_size:
+        raise ValueError(f"size is {settings.size}; the depth model needs a multiple of {model.config.patch_size}.")
     optimizer = torch.optim.AdamW(model.parameters(), settings.rate)
-    stage = Stage(kind=name, steps=steps, size=settings.size, batch=settings.batch, rate=settings.rate, warmup=settings.warmup)
+    stage = Stage(
+        kind="base", steps=steps, size=settings.size, batch=settings.batch, rate=settings.rate, warmup=settings.warmup
+    )
+    scaler = run.make_scaler(accelerator.device, settings.precision)
     file, start, lines = folder / f"{name}.pt", 0, 0
     if file.exists():
         saved = torch.load(file, map_location=accelerator.device, weights_only=True)
+        run.refuse_changes(file, saved.get("settings", {}), settings.identity(name))
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        scaler.load_state_dict(saved["scaler"])
         start, lines = saved["step"], saved["lines"]
     log = run.Log(folder / f"{name}.jsonl", lines) if accelerator.is_main_process else None
     timer = run.Timer(settings.save_seconds)
@@ -147,20 +187,23 @@ def learn(
     for step, sample in enumerate(_samples(accelerator, settings, folder, name, range(start, steps)), start):
         for group in optimizer.param_groups:
             group["lr"] = run.rate_at(step, stage, settings.rate)
-        with accelerator.autocast():
+        with run.autocast(accelerator.device, settings.precision):
             loss = loss_of(run.to_device(sample, accelerator.device))
-        loss.backward()
-        run.average_gradients(accelerator, parameters)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        run.descend(accelerator, scaler, loss, optimizer, parameters, 1.0)
         bar.update()
         if log is None:
             continue
         if step % 20 == 0:
             log.write(step=step, loss=loss.item())
         if timer.due() or step + 1 == steps:
-            content = {"step": step + 1, "lines": log.lines, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            content = {
+                "step": step + 1,
+                "lines": log.lines,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "settings": settings.identity(name),
+            }
             run.save_whole(content, file)
     bar.close()
     model.eval()
@@ -170,15 +213,17 @@ def _samples(accelerator: Accelerator, settings: DepthSettings, folder: Path, na
     shared = Settings(stages=(), data=settings.data, seed=settings.seed)
     with accelerator.main_process_first():
         source = run.find_source(shared, folder, held_out=False)
-    batches = run.make_batches(shared, source, settings.size, settings.batch, settings.seed * 100 + len(name))
+    batches = run.make_batches(shared, source, settings.size, settings.batch, settings.seed * 100 + SCENES[name])
     world, rank = accelerator.num_processes, accelerator.process_index
     places = range(steps.start * world + rank, steps.stop * world, world)
     return run.load_batches(batches, places, settings.data.workers)
 
 
-def write(model: Any, config: depth.DepthConfig, file: Path) -> None:
-    """A file for `depth.read_depth`, with what shapes can't tell beside it."""
-    file.with_suffix(".json").write_text(
-        f'{{"num_attention_heads": {config.heads}, "out_indices": {list(config.out_indices)}}}\n'
-    )
-    save_file({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, file)
+def write(model: Any, config: depth.DepthConfig, file: Path, made_with: dict[str, Any]) -> None:
+    """A file for `depth.read_depth`, with what shapes can't tell beside it, and in its metadata the settings."""
+    beside = {"num_attention_heads": config.heads, "out_indices": list(config.out_indices)}
+    file.with_suffix(".json").write_text(json.dumps(beside) + "\n", encoding="utf-8")
+    unfinished = file.with_name(file.name + ".part")
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(tensors, unfinished, {"settings": json.dumps(made_with)})
+    unfinished.replace(file)

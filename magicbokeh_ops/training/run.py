@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,27 +18,55 @@ from ..files import write_photo
 from ..synthesis.dataset import Batches, Sample
 from ..synthesis.degradation import Degradation
 from ..synthesis.sources import Folders, Procedural, Source
-from .settings import Settings, Stage
+from .settings import Settings, Stage, locate
 
 HELD_OUT = 1000  # added to the seed for scenes to look at; their pictures are drawn anew
 
 
+def refuse_changes(file: Path, made_with: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises ValueError if a file in a run's folder was made with other settings, naming the first that differs."""
+    if not made_with:
+        raise ValueError(f"{file} does not say with which settings it was made; give a new folder.")
+    before, after = _entries(made_with), _entries(now)
+    for loc in {**before, **after}:
+        if before.get(loc) != after.get(loc):
+            name, place = locate(loc)
+            was, given = (json.dumps(entries[loc]) if loc in entries else "not there" for entries in (before, after))
+            raise ValueError(
+                f"{file} was made when {name}{place} was {was}, now it is {given}; set it back or give a new folder."
+            )
+
+
+def _entries(value: Any, loc: tuple[int | str, ...] = ()) -> dict[tuple[int | str, ...], Any]:
+    """Single settings by where they are."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {loc: value}
+    return {place: entry for key, part in value.items() for place, entry in _entries(part, (*loc, key)).items()}
+
+
 def find_source(settings: Settings, folder: Path, held_out: bool) -> Source:
-    """The user's folders, or a pool of drawn pictures, which is kept in the run's folder."""
+    """The user's folders, or a pool of drawn pictures, which is kept in the run's folder.
+
+    A pool of another seed or size, which is not what the settings say, is drawn anew.
+    """
     data = settings.data
     if data.images is not None and data.cutouts is not None:
         return Folders(data.images, data.cutouts)
     name, seed, count = "pool", settings.seed, data.pool
     if held_out:
         name, seed, count = "held-out", settings.seed + HELD_OUT, -(-data.pool // 8)
-    file = folder / f"{name}.pt"
-    if not file.exists():
-        with tqdm(total=count, desc="pictures to train with") as bar:
-            pool = Procedural.build(
-                seed, count, processes=max(1, data.workers), progress=lambda done, _: bar.update(done - bar.n)
-            )
-        save_whole(vars(pool), file)
-    return Procedural(**torch.load(file, weights_only=True))
+    file, drawn = folder / f"{name}.pt", {"seed": seed, "pool": count}
+    if file.exists():
+        content = torch.load(file, weights_only=True)
+        if content.pop("drawn", None) == drawn:
+            return Procedural(**content)
+        tqdm.write(f"{file} is not of {count} pictures from seed {seed}, so it is drawn anew.", sys.stderr)
+    with tqdm(total=count, desc="pictures to train with") as bar:
+        pool = Procedural.build(seed, count, processes=max(1, data.workers), progress=lambda done, _: bar.update(done - bar.n))
+    save_whole({**vars(pool), "drawn": drawn}, file)
+    return pool
 
 
 def make_batches(settings: Settings, source: Source, size: int, batch: int, seed: int) -> Batches:
@@ -70,6 +99,35 @@ def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Paramete
                 parameter.grad = accelerator.reduce(parameter.grad, "mean")
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Computation in what the settings call precision. accelerate's own leaves fp16 out on a CPU."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def make_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Keeps gradients in the range of fp16; with other precisions it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def descend(
+    accelerator: Accelerator,
+    scaler: torch.amp.GradScaler,
+    loss: Tensor,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    clip: float,
+) -> None:
+    """One step of the optimizer along gradients whose norm is at most `clip`."""
+    scaler.scale(loss).backward()
+    average_gradients(accelerator, parameters)
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad()
+
+
 def save_whole(content: Any, path: Path) -> None:
     """torch.save, whole or not at all."""
     unfinished = path.with_name(path.name + ".part")
@@ -81,12 +139,12 @@ class Log:
     """Lines of JSON. After a stop it goes on behind the last line that belongs to the saved state."""
 
     def __init__(self, path: Path, kept: int):
-        lines = path.read_text().splitlines(keepends=True)[:kept] if path.exists() else []
-        path.write_text("".join(lines))
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:kept] if path.exists() else []
+        path.write_text("".join(lines), encoding="utf-8")
         self.path, self.lines = path, len(lines)
 
     def write(self, **entries) -> None:
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entries) + "\n")
         self.lines += 1
 

@@ -1,16 +1,57 @@
-"""What a training run is: networks, data and stages, read from a YAML file."""
+"""What a training run is: networks, data and stages, read from a YAML file and checked by pydantic."""
 
-from dataclasses import MISSING, dataclass, field, fields
+import re
+import reprlib
+from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from ..network import Config
+from ..synthesis.degradation import Degradation
 
 STAGES = ("encoder", "base", "restoration", "alternate", "joint")
 
 
-@dataclass(frozen=True)
-class Data:
+def _no_truth(value: Any) -> Any:
+    """To YAML yes and no are true and false, to Python these are 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "Input should be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth)]
+Above0 = Annotated[Number, Field(gt=0)]
+From0 = Annotated[Number, Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=0)]
+Count1 = Annotated[Count, Field(ge=1)]
+Scale = Annotated[
+    Annotated[Number, Tag("number")] | Annotated[tuple[Number, Number], Tag("range")],
+    Discriminator(lambda value: "range" if isinstance(value, list | tuple) else "number"),
+]
+# YAML takes a bare no for false.
+Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Data(Section):
     """Scenes as in `synthesis`; without folders they are drawn.
 
     pool: drawn pictures. k_limit: largest K. scale (or its range), strength: of the degradation. workers: processes that make batches.
@@ -18,15 +59,21 @@ class Data:
 
     images: Path | None = None
     cutouts: Path | None = None
-    pool: int = 320
-    k_limit: float = 32.0
-    scale: float | tuple[float, float] = 4.0
+    pool: Count1 = 320
+    k_limit: Above0 = 32.0
+    scale: Scale = 4.0
     strength: str = "full"
-    workers: int = 1
+    workers: Count = 1
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "Data":
+        if (self.images is None) != (self.cutouts is None):
+            raise ValueError("images and cutouts go together in data")
+        Degradation(self.scale, self.strength)
+        return self
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(Section):
     """A part of the run with its own parameters to learn.
 
     kind: "encoder", the patch codec's by itself, and "base", everything, for networks that start from nothing;
@@ -38,68 +85,130 @@ class Stage:
     """
 
     kind: str
-    steps: int
-    size: int
-    batch: int
-    rate: float
-    restoration_rate: float = 5e-6
-    warmup: int = 100
-    turns: tuple[int, int] = (1, 1)
+    steps: Count
+    size: Count1
+    batch: Count1
+    rate: Above0
+    restoration_rate: From0 = 5e-6
+    warmup: Count = 100
+    turns: tuple[Count, Count] = (1, 1)
     by_picture: bool = False
 
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind not in STAGES:
+            raise ValueError(f"it has a stage {kind!r} (choose among {', '.join(STAGES)})")
+        return kind
 
-@dataclass(frozen=True)
-class Settings:
+    @field_validator("turns")
+    @classmethod
+    def _somebody_learns(cls, turns: tuple[int, int]) -> tuple[int, int]:
+        if turns == (0, 0):
+            raise ValueError("turns are 0 and 0, one must be more")
+        return turns
+
+
+class Sizes(Section):
+    """Of the nano networks, as in `network.Config`."""
+
+    channels: tuple[Count1, ...] = Config.channels
+    heads: tuple[Count, ...] = Config.heads
+    layers: Count1 = Config.layers
+    groups: Count1 = Config.groups
+    hint_channels: tuple[Count1, ...] = Config.hint_channels
+
+
+class Settings(Section):
     """A whole run.
 
-    base: Stable Diffusion 2.1-base, a folder or file; None for the nano networks. network: sizes of these, as in `network.Config`.
+    base: Stable Diffusion 2.1-base, a folder or file; None for the nano networks. network: sizes of these.
     sr_rank, bokeh_rank: of the LoRAs. masks: attention keeps focus and rest apart in bokeh steps; without them is an ablation.
-    lpips: weight of LPIPS in the loss, for which the package lpips is needed.
-    clip: largest norm of the gradients. precision: "no" or "bf16", of the computation. ema: decay of the averaged weights. save_seconds: between saved states.
-    sheet_steps: between sample sheets. saved: "fp32" or "fp16", of the merged file.
+    lpips: weight of LPIPS in the loss, for which the package lpips is needed. gradient: weight of the differences between
+    neighbours; None: 1, but 0 beside LPIPS.
+    clip: largest norm of the gradients. precision: "no", "bf16" or "fp16", of the computation. ema: decay of the averaged weights.
+    save_seconds: between saved states. sheet_steps: between sample sheets. saved: "fp32", "fp16" or "bf16", of the merged file.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage, ...] = Field(max_length=99)  # each has its own seed, see `train.train`
     data: Data = Data()
     base: Path | None = None
-    network: dict[str, Any] = field(default_factory=dict)
-    sr_rank: int = 4
-    bokeh_rank: int = 64
+    network: Sizes = Sizes()
+    sr_rank: Count1 = 4
+    bokeh_rank: Count = 64
     masks: bool = True
-    lpips: float = 0.0
-    clip: float = 1.0
-    precision: str = "no"
-    ema: float = 0.999
-    seed: int = 0
-    save_seconds: float = 60.0
-    sheet_steps: int = 500
-    saved: str = "fp32"
+    lpips: From0 = 0.0
+    gradient: From0 | None = None
+    clip: Above0 = 1.0
+    precision: Precision = "no"
+    ema: Annotated[Number, Field(ge=0, le=1)] = 0.999
+    seed: Count = 0
+    save_seconds: From0 = 60.0
+    sheet_steps: Count1 = 500
+    saved: Literal["fp32", "fp16", "bf16"] = "fp32"
+
+    def identity(self, stages: int) -> dict[str, Any]:
+        """All settings, as JSON has them, that decide what the first so many stages make."""
+        content = self.model_dump(
+            mode="json", exclude={"save_seconds": True, "sheet_steps": True, "saved": True, "data": {"workers"}}
+        )
+        return {**content, "stages": content["stages"][:stages]}
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes 5e-5 for a number, as YAML 1.2 does; PyYAML asks for a dot and a sign."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+Kind = TypeVar("Kind", bound=Section)
 
 
 def read_settings(path: Path) -> Settings:
-    """Raises ValueError for an unknown or missing entry, naming it."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not content.get("stages"):
-        raise ValueError(f"{path.name} has no stages; see docs/training.md.")
-    stages = tuple(fill(Stage, entry, path.name) for entry in content.pop("stages"))
-    unknown = [stage.kind for stage in stages if stage.kind not in STAGES]
-    if unknown:
-        raise ValueError(f"{path.name} has a stage {unknown[0]!r}; choose among {', '.join(STAGES)}.")
-    data = fill(Data, content.pop("data", {}), path.name)
-    return fill(Settings, {**content, "stages": stages, "data": data}, path.name)
+    """Raises ValueError for a file that is no YAML and for wrong, unknown and missing entries, all in one line."""
+    return read(Settings, path, "stages")
 
 
-def fill(kind, entries: dict[str, Any], name: str):
-    """A dataclass `kind` of entries of the file `name`. Raises ValueError for an unknown or missing one."""
-    known = {entry.name: entry for entry in fields(kind)}
-    for key in entries:
-        if key not in known:
-            raise ValueError(f"{name} has an unknown entry {key!r}; known are {', '.join(known)}.")
-    for key, entry in known.items():
-        if key not in entries and entry.default is MISSING and entry.default_factory is MISSING:
-            raise ValueError(f"{name}: {key} is missing in {kind.__name__.lower()}.")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()}
-    for key in ("images", "cutouts", "base", "teacher"):
-        if values.get(key) is not None:
-            values[key] = Path(values[key])
-    return kind(**values)
+def read(kind: type[Kind], path: Path, needed: str) -> Kind:
+    """Settings of a kind from a file, which must have an entry `needed`. Raises ValueError as `read_settings` does."""
+    try:
+        content = yaml.load(path.read_bytes(), _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name} is no YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict) or not content.get(needed):
+        raise ValueError(f"{path.name} has no {needed}; see docs/training.md.")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path.name}: {'; '.join(_say(kind, flaw) for flaw in error.errors())}.") from None
+
+
+def _say(kind: type[Section], flaw: ErrorDetails) -> str:
+    """What is wrong with an entry, and what is allowed."""
+    if flaw["type"] == "value_error":
+        return str(flaw["ctx"]["error"]).rstrip(".")
+    name, place = locate(flaw["loc"])
+    if flaw["type"] == "missing":
+        return f"{name} is missing{place}"
+    if flaw["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        section: Any = kind
+        if place:
+            section = kind.model_fields[str(flaw["loc"][0])].annotation
+            section = next(iter(get_args(section)), section)
+        return f"unknown entry {name!r}{place} (known are {', '.join(signature(section).parameters)})"
+    wish = re.sub(r"^(Input|Tuple) | or instance of \w+", "", flaw["msg"]).replace("tuple", "list")
+    return f"{name}{place} is {reprlib.repr(flaw['input'])} but {wish}"
+
+
+def locate(loc: Sequence[int | str]) -> tuple[str, str]:
+    """An entry's name and where it is: ("rate", " in stage 2") for ("stages", 1, "rate")."""
+    match loc:
+        case ("stages", int(number)):
+            return f"stage {number + 1}", ""
+        case ("stages", int(number), name, *_):
+            return str(name), f" in stage {number + 1}"
+        case ("data" | "network" as section, name, *_):
+            return str(name), f" in {section}"
+    return str(loc[0]), ""

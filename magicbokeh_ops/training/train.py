@@ -1,4 +1,4 @@
-"""Training from degraded photos to restored and blurred ones, stage by stage (paper Sec. 3.5)."""
+"""Training from degraded photos to restored and blurred ones, stage by stage."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..synthesis.dataset import Sample
+from ..synthesis.dataset import Sample, mixed
 from . import run, trainee
 from .losses import PictureLoss
 from .settings import Settings, Stage
@@ -40,10 +40,10 @@ def is_bokeh_step(step: int, stage: Stage) -> bool:
 
 
 class StageState:
-    """Optimizers and averaged weights of one stage."""
+    """Optimizers, averaged weights and the scaler of gradients of one stage."""
 
-    def __init__(self, model: Trainee, stage: Stage, ema: float):
-        self.model, self.stage = model, stage
+    def __init__(self, model: Trainee, stage: Stage, ema: float, scaler: torch.amp.GradScaler):
+        self.model, self.stage, self.scaler = model, stage, scaler
         self.parts = LEARNS[stage.kind]
         self.optimizers: dict[bool, torch.optim.Optimizer] = {}
         for bokeh, parts, rate in ((True, self.parts[0], stage.rate), (False, self.parts[1], self.restoration_rate)):
@@ -66,33 +66,40 @@ class StageState:
         return optimizer, parameters
 
     def state_dict(self) -> dict:
-        return {"optimizers": {key: value.state_dict() for key, value in self.optimizers.items()}, "ema": self.ema.state_dict()}
+        optimizers = {key: value.state_dict() for key, value in self.optimizers.items()}
+        return {"optimizers": optimizers, "ema": self.ema.state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         for key, value in state["optimizers"].items():
             self.optimizers[key].load_state_dict(value)
         self.ema.load_state_dict(state["ema"])
+        self.scaler.load_state_dict(state["scaler"])
 
 
 def train(settings: Settings, folder: Path, build) -> Trainee:
     """All stages of a run, from where its folder says it was stopped. build(settings): the networks to start from.
 
     The folder gets state.pt (to go on from), log.jsonl and sheets. At the end of a stage its averaged weights become the weights.
-    Returns the trained networks.
+    Returns the trained networks. Raises ValueError if the folder's state is of other settings; more stages may follow.
     """
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    accelerator = Accelerator()
     device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(settings.seed)  # the same start on all devices, and after a stop
-    model = build(settings).to(device)
-    loss_of = PictureLoss(settings.lpips).to(device)
     file = folder / "state.pt"
     saved = torch.load(file, map_location=device, weights_only=True) if file.exists() else None
+    if saved is not None:
+        made_with = saved.get("settings", {})
+        run.refuse_changes(file, made_with, settings.identity(len(made_with.get("stages", ()))))
     first = saved["stage"] if saved else 0
+    torch.manual_seed(settings.seed)  # the same start on all devices, and after a stop
+    model = build(settings).to(device)
+    loss_of = PictureLoss(settings.lpips, settings.gradient).to(device)
     with accelerator.main_process_first():
         source, held_out = (run.find_source(settings, folder, apart) for apart in (False, True))
     largest = max(stage.size for stage in settings.stages)
-    looked_at = run.to_device(run.make_batches(settings, held_out, largest, 16, settings.seed).make(0), device)
+    # Pictures of the user's folders are not held out, so at least the scenes must be others than those of any stage.
+    seed = settings.seed if settings.data.images is None else settings.seed * 100 + 99
+    looked_at = run.to_device(run.make_batches(settings, held_out, largest, 16, seed).make(0), device)
     log = run.Log(folder / "log.jsonl", saved["lines"] if saved else 0) if accelerator.is_main_process else None
 
     for number, stage in enumerate(settings.stages):
@@ -103,7 +110,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
             model.add_sr_lora(settings.sr_rank)
         if number < first:
             continue
-        state = StageState(model, stage, settings.ema)
+        state = StageState(model, stage, settings.ema, run.make_scaler(device, settings.precision))
         kept = learned_names(model, settings.stages[: number + 1])
         start = 0
         if saved is not None and number == first:
@@ -122,20 +129,17 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
         bar = tqdm(total=stage.steps, initial=start, desc=f"{number + 1} {stage.kind}", disable=not accelerator.is_main_process)
         for step, sample in enumerate(run.load_batches(batches, steps, settings.data.workers), start):
             sample = run.to_device(sample, device)
-            torch.manual_seed(step * world + rank)  # the posterior's noise follows from the step, as the data do
+            # The posterior's noise follows from seed, stage and step, as the data do.
+            torch.manual_seed(mixed(settings.seed, number, step * world + rank))
             bokeh = is_bokeh_step(step, stage)
             optimizer, parameters = state.turn(bokeh, step)
-            with accelerator.autocast():
+            with run.autocast(device, settings.precision):
                 if stage.kind == "encoder":
                     picture = model.recode(sample.lq)
                 else:
                     picture = picture_of(model, sample, bokeh, settings.masks)
                 loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp, stage.by_picture)
-            loss.backward()
-            run.average_gradients(accelerator, parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-            optimizer.step()
-            optimizer.zero_grad()
+            run.descend(accelerator, state.scaler, loss, optimizer, parameters, settings.clip)
             state.ema.step(state.learning)
             bar.update()
             if log is None:
@@ -149,21 +153,23 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
                     **look(model, state, looked_at, settings.masks, folder / f"{number}-{step + 1:06}.png"),
                 )
             if timer.due():
-                save(file, number, step + 1, log, model, kept, state)
+                save(file, settings, number, step + 1, log, model, kept, state)
         bar.close()
         state.ema.copy_to(state.learning)
         if log is not None:
-            save(file, number + 1, 0, log, model, kept, state)
+            save(file, settings, number + 1, 0, log, model, kept, state)
     if saved is not None:
         load(model, saved)
     return model.requires_grad_(False).eval()
 
 
-def save(file: Path, number: int, step: int, log: run.Log, model: Trainee, kept: set[str], state: StageState) -> None:
-    """What a stopped run needs to go on with step `step` of stage `number`."""
+def save(
+    file: Path, settings: Settings, number: int, step: int, log: run.Log, model: Trainee, kept: set[str], state: StageState
+) -> None:
+    """What a stopped run needs to go on with step `step` of stage `number`, and the settings that it was made with."""
     learned = {name: value for name, value in model.state_dict().items() if name in kept}
     content = {"stage": number, "step": step, "lines": log.lines, "model": learned, "state": state.state_dict()}
-    run.save_whole(content, file)
+    run.save_whole({**content, "settings": settings.identity(number + (step > 0))}, file)
 
 
 def load(model: Trainee, saved: dict) -> None:

@@ -4,7 +4,6 @@ import re
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -29,7 +28,7 @@ RESTORATION_PHASE = ("sr_lora",)
 
 
 class Trainee(nn.Module):
-    """U-Net, ControlNet and codec from degraded photo to picture, paper Sec. 3."""
+    """U-Net, ControlNet and codec from degraded photo to picture."""
 
     def __init__(self, unet: UNet, controlnet: ControlNet, codec: DiffusersCodec | PatchCodec):
         super().__init__()
@@ -121,13 +120,12 @@ def build(settings: Settings) -> Trainee:
 
 def build_nano(settings: Settings) -> Trainee:
     """Fresh networks of the sizes in the settings, which add nothing to what our lens makes of the photo."""
-    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.network.items()}
     channels = 3 * PATCH**2
     config = replace(
         Config(
             prediction="residual", latent_scale=1.0, in_channels=channels, out_channels=channels + 1, rank=settings.bokeh_rank
         ),
-        **sizes,
+        **settings.network.model_dump(),
     )
     torch.manual_seed(settings.seed)
     unet, controlnet = UNet(config), ControlNet(config)

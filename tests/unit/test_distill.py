@@ -126,6 +126,71 @@ def test_relative_disparity_has_no_scale_and_shift():
     assert torch.allclose(relative(values), relative(3 * values + 2), atol=1e-5)
 
 
-def test_bad_settings_are_named(tmp_path):
-    with pytest.raises(ValueError, match="unknown entry 'colour'"):
-        settings_of(tmp_path, colour=1)
+def test_teacher_and_student_see_scenes_of_their_own(tmp_path, monkeypatch):
+    seeds = []
+    load = distill.run.load_batches
+    monkeypatch.setattr(distill.run, "load_batches", lambda batches, *_: seeds.append(batches.seed) or load(batches, *_))
+    for seed in (0, 1):
+        distill.distill(settings_of(tmp_path, steps=1, teacher_steps=1, seed=seed), tmp_path / str(seed))
+    assert len(set(seeds)) == len(seeds) == 4
+
+
+def test_what_was_made_with_other_settings_is_refused(tmp_path):
+    short = {"steps": 1, "teacher_steps": 1, "data": {"pool": 1, "workers": 0}}
+    distill.distill(settings_of(tmp_path, **short), tmp_path / "run")
+    for changes, message in (
+        ({"teacher_steps": 2}, "teacher.safetensors was made when teacher_steps was 1, now it is 2"),
+        ({"network": {**NETWORK, "mlp_ratio": 3}}, "teacher.safetensors was made when mlp_ratio in network was 2"),
+        ({"data": {"pool": 1, "k_limit": 8}}, "teacher.safetensors was made when k_limit in data was 32.0, now it is 8.0"),
+        ({"features": 0.5}, "student.pt was made when features was 1.0, now it is 0.5"),
+        ({"steps": 2}, "student.pt was made when steps was 1, now it is 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            distill.distill(settings_of(tmp_path, **{**short, **changes}), tmp_path / "run")
+    again = distill.distill(settings_of(tmp_path, **short, save_seconds=1.0), tmp_path / "run")
+    assert again.exists()
+
+
+def test_a_teacher_that_is_not_there_is_not_made_up(tmp_path):
+    teacher = tmp_path / "depth_anything.safetensors"
+    with pytest.raises((ValueError, OSError), match="depth_anything"):
+        distill.distill(settings_of(tmp_path, teacher=str(teacher), steps=1), tmp_path / "run")
+    assert not teacher.exists()
+
+
+def test_half_precision_is_what_it_says(tmp_path):
+    file = distill.distill(settings_of(tmp_path, steps=2, teacher_steps=2, precision="fp16"), tmp_path / "run")
+    state = torch.load(file.with_suffix(".pt"), weights_only=True)
+    assert state["scaler"]["scale"] > 0
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in state["model"].values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": 1}, "unknown entry 'colour' .known are steps, "),
+        ({"rate": "fast"}, "rate is 'fast' but should be a valid number"),
+        ({"network": {**NETWORK, "colour": 1}}, "unknown entry 'colour' in network .known are width, "),
+        ({"network": {"width": 24}}, "patch is missing in network"),
+        ({"teacher_steps": 0}, "there is no teacher, so network and teacher_steps are needed"),
+        ({"data": {"pool": 0}}, "pool in data is 0 but should be greater than or equal to 1"),
+    ],
+)
+def test_bad_settings_are_named_in_one_line(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        settings_of(tmp_path, **changes)
+    assert str(caught.value).startswith("depth.yaml") and "\n" not in str(caught.value)
+
+
+def test_a_rate_may_be_written_with_an_exponent(tmp_path):
+    file = tmp_path / "depth.yaml"
+    file.write_text("{steps: 2e5, size: 518, batch: 8, rate: 5e-6, teacher: depth.pth}", encoding="utf-8")
+    settings = read_depth_settings(file)
+    assert (settings.steps, settings.rate) == (200_000, 5e-6)
+    nano = read_depth_settings(Path(distill.__file__).with_name("nano_depth.yaml"))
+    assert nano.network == depth.DepthConfig(96, 4, 3, (0, 1, 2, 3), 4, 14, 126, (16, 32, 64, 96), 16, 16)
+
+
+def test_a_size_that_the_network_can_not_see_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="size is 80; the depth model needs a multiple of 14"):
+        distill.distill(settings_of(tmp_path, size=80), tmp_path / "run")

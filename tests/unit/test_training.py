@@ -11,11 +11,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from torch import Tensor
 
 from magicbokeh_ops import checkpoint, lens, sampler
 from magicbokeh_ops.codec import make_codec
+from magicbokeh_ops.files import write_photo
 from magicbokeh_ops.network import ControlNet, UNet
 from magicbokeh_ops.patch_codec import lens_blur
+from magicbokeh_ops.synthesis.sources import Procedural
 from magicbokeh_ops.training import train as training
 from magicbokeh_ops.training.export import write_adapter
 from magicbokeh_ops.training.losses import PictureLoss
@@ -274,20 +278,184 @@ def test_full_networks_take_a_step_of_every_kind(drawn, tmp_path, monkeypatch):
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+STAGE = "kind: base, steps: 1e2, size: 64, batch: 1, rate: 5e-5"
+
+
+def settings_in(tmp_path, text: str) -> Settings:
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    return read_settings(tmp_path / "run.yaml")
+
+
+def test_numbers_are_numbers_however_they_are_written(tmp_path):
+    """PyYAML takes 5e-5 and 1e2 for text, and a bare no for false."""
+    text = f"stages: [{{{STAGE}, restoration_rate: '5e-6'}}]\nprecision: no\ndata: {{scale: [1, 15e-1], k_limit: .5e1}}\nlpips: 2E0"
+    settings = settings_in(tmp_path, text)
+    stage = settings.stages[0]
+    assert (stage.steps, stage.rate, stage.restoration_rate) == (100, 5e-5, 5e-6) and isinstance(stage.steps, int)
+    assert (settings.precision, settings.data.scale, settings.data.k_limit, settings.lpips) == ("no", (1, 1.5), 5, 2)
+
+
+def test_the_example_in_the_docs_and_all_files_that_come_along_can_be_read(tmp_path):
+    root = Path(__file__).parents[2]
+    example = (root / "docs" / "training.md").read_text(encoding="utf-8").partition("```yaml\n")[2].partition("```")[0]
+    settings = settings_in(tmp_path, example)
+    assert [stage.rate for stage in settings.stages] == [5e-5, 5e-5] and settings.lpips == 2
+    for file in (root / "magicbokeh_ops" / "training" / "nano.yaml", root / "benchmarks" / "ablations.yaml"):
+        assert read_settings(file).network.channels[0] in (48, 64)
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("text", "message"),
     [
-        ({"stages": []}, "has no stages"),
-        ({"stages": [{"kind": "magic", "steps": 1, "size": 64, "batch": 1, "rate": 1}]}, "has a stage 'magic'"),
-        ({"stages": [{"kind": "base", "steps": 1, "size": 64, "batch": 1}]}, "rate is missing in stage"),
-        ({"stages": [{"kind": "base", "steps": 1, "size": 64, "batch": 1, "rate": 1}], "colour": 1}, "unknown entry 'colour'"),
+        ("stages: []", "has no stages"),
+        ("", "has no stages"),
+        ("stages: [", "is no YAML"),
+        ("stages: abc", "stages is 'abc' but should be"),
+        ("stages: [{%s, kind: magic}]", "has a stage 'magic' .choose among encoder"),
+        ("stages: [{kind: base, steps: 1, size: 64, batch: 1}]", "rate is missing in stage 1"),
+        ("stages: [{%s}, {%s, rate: fast}]", "rate in stage 2 is 'fast' but should be a valid number"),
+        ("stages: [{%s, rate: 0}]", "rate in stage 1 is 0 but should be greater than 0"),
+        ("stages: [{%s, steps: 1.5}]", "steps in stage 1 is 1.5 but should be a valid integer"),
+        ("stages: [{%s, turns: [0, 0]}]", "turns are 0 and 0"),
+        ("stages: [{%s, speed: 1}]", "unknown entry 'speed' in stage 1 .known are kind, "),
+        ("stages: [{%s}]\ncolour: 1", "unknown entry 'colour' .known are stages, "),
+        ("stages: [{%s}]\nseed: yes", "seed is True but should be a number"),
+        ("stages: [{%s}]\nseed: -1", "seed is -1 but should be greater"),
+        ("stages: [{%s}]\nclip: .nan", "clip is nan but should be a finite number"),
+        ("stages: [{%s}]\nprecision: half", "precision is 'half' but should be 'no', 'bf16' or 'fp16'"),
+        ("stages: [{%s}]\nnetwork: {chanels: [8]}", "unknown entry 'chanels' in network .known are channels, "),
+        ("stages: [{%s}]\ndata: {scale: [1, 9]}", "low-quality photo is 1 to 8 times smaller"),
+        ("stages: [{%s}]\ndata: {scale: [1, x]}", "scale in data is 'x' but should be a valid number"),
+        ("stages: [{%s}]\ndata: {images: photos}", "images and cutouts go together"),
     ],
 )
-def test_bad_settings_are_named(tmp_path, content, message):
-    file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump(content))
-    with pytest.raises(ValueError, match=message):
-        read_settings(file)
+def test_bad_settings_are_named_in_one_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        settings_in(tmp_path, text.replace("%s", STAGE))
+    assert str(caught.value).startswith("run.yaml") and "\n" not in str(caught.value)
+
+
+def test_a_pool_of_other_settings_is_drawn_anew(tmp_path, monkeypatch, capsys):
+    drawn = []
+
+    def build(seed, count, **_):
+        drawn.append((seed, count))
+        return Procedural(torch.full((count, 3, 2, 2), seed, dtype=torch.uint8), torch.zeros(count, 1, 1, 1, dtype=torch.uint8))
+
+    monkeypatch.setattr(Procedural, "build", build)
+    for pool, seed in ((2, 0), (2, 0), (3, 0), (3, 5), (3, 5)):
+        settings = settings_of(tmp_path, {"kind": "base"}, data={**CONFIG["data"], "pool": pool}, seed=seed)
+        source = training.run.find_source(settings, tmp_path, held_out=False)
+        assert len(source.images) == pool and (source.images == seed).all()
+    assert drawn == [(0, 2), (0, 3), (5, 3)]
+    assert capsys.readouterr().err.count("so it is drawn anew") == 2
+
+
+def test_a_run_goes_on_with_its_own_settings_only(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    folder, stage = folder_with(drawn, tmp_path), {"kind": "encoder", "steps": 1}
+
+    def run(*stages, **changes):
+        return training.train(settings_of(tmp_path, *stages, **changes), folder, build)
+
+    run(stage)
+    state = (folder / "state.pt").read_bytes()
+    for stages, changes, message in (
+        ([{**stage, "rate": 2e-3}], {}, "rate in stage 1 was 0.001, now it is 0.002"),
+        ([stage], {"seed": 1}, "seed was 0, now it is 1"),
+        ([stage], {"network": {**NETWORK, "groups": 2}}, "groups in network was 4, now it is 2"),
+        ([stage], {"data": {**CONFIG["data"], "pool": 3}}, "pool in data was 2, now it is 3"),
+        ([stage], {"precision": "bf16"}, 'precision was "no", now it is "bf16"'),
+        ([{**stage, "kind": "base"}, stage], {}, 'kind in stage 1 was "encoder", now it is "base"'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(*stages, **changes)
+    assert (folder / "state.pt").read_bytes() == state
+    # What decides nothing may change, and stages may follow.
+    run(stage, {**stage, "rate": 2e-3}, sheet_steps=7, save_seconds=9.0, saved="fp16")
+    old = torch.load(folder / "state.pt", weights_only=True)
+    del old["settings"]
+    torch.save(old, folder / "state.pt")
+    with pytest.raises(ValueError, match="does not say with which settings"):
+        run(stage)
+
+
+def test_no_two_stages_draw_the_same_scenes_or_noise(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    seeds, noise = [], []
+    make, load = training.picture_of, training.run.load_batches
+    monkeypatch.setattr(training.run, "load_batches", lambda batches, *_: seeds.append(batches.seed) or load(batches, *_))
+    monkeypatch.setattr(training, "picture_of", lambda *_: noise.append(torch.initial_seed()) or make(*_))
+    stage = {"kind": "base", "steps": 2, "batch": 1}
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        training.train(settings_of(folder, stage, stage, seed=seed), folder_with_pools(folder, seed, drawn), build)
+    assert seeds == [0, 1, 100, 101]  # those of the run in docs/nano.jsonl
+    assert len(set(noise)) == len(noise) == 8
+
+
+def folder_with_pools(folder: Path, seed: int, drawn: Path) -> Path:
+    """The module's pools under the name of another seed."""
+    for name, own in (("pool", seed), ("held-out", seed + training.run.HELD_OUT)):
+        content = torch.load(drawn / f"{name}.pt", weights_only=True)
+        torch.save({**content, "drawn": {**content["drawn"], "seed": own}}, folder / f"{name}.pt")
+    return folder
+
+
+def test_scenes_of_the_users_pictures_to_look_at_are_not_those_of_a_stage(tmp_path, monkeypatch):
+    rgba = torch.rand(1, 3, 96, 96), torch.ones(1, 1, 96, 96)
+    write_photo(tmp_path / "photo.png", *rgba)
+    seeds = []
+    make = training.run.make_batches
+    monkeypatch.setattr(training.run, "make_batches", lambda *_: seeds.append(_[-1]) or make(*_))
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    data = {**CONFIG["data"], "images": str(tmp_path), "cutouts": str(tmp_path)}
+    training.train(settings_of(tmp_path, {"kind": "encoder", "steps": 1}, data=data), tmp_path / "run", build)
+    assert len(seeds) == len(set(seeds)) == 2
+
+
+def test_fp16_keeps_gradients_that_it_could_not_hold_itself():
+    accelerator, precision = Accelerator(), (torch.device("cpu"), "fp16")
+    scaler = training.run.make_scaler(*precision)
+
+    def moved(slope) -> Tensor:
+        weight = torch.nn.Parameter(torch.zeros(4, 4))
+        with training.run.autocast(*precision):
+            loss = slope * (torch.eye(4) @ weight).float().sum()
+        training.run.descend(accelerator, scaler, loss, torch.optim.SGD([weight], 1.0), [weight], clip=1.0)
+        return -weight.detach()
+
+    assert torch.allclose(moved(1e-8), torch.full((4, 4), 1e-8), rtol=0.01, atol=0)  # fp16 itself ends at 6e-8
+    assert moved(0.5).norm() == pytest.approx(1, rel=0.01)  # clipped as it is, not as it was scaled
+    scale = scaler.get_scale()
+    assert (moved(1e4) == 0).all() and scaler.get_scale() < scale  # too large: left out, and less is tried
+
+
+def test_a_stopped_run_in_fp16_goes_on_with_its_scale(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "look", lambda *_: {})
+    descend, calls, ends = training.run.descend, [], []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        descend(*arguments)
+
+    monkeypatch.setattr(training.run, "descend", interrupted)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        folder = folder_with(drawn, tmp_path / name)
+        settings = settings_of(tmp_path / name, {"kind": "encoder", "steps": 3, "size": 48, "batch": 1}, precision="fp16")
+        if name == "stopped":
+            with pytest.raises(KeyboardInterrupt):
+                training.train(settings, folder, build)
+        training.train(settings, folder, build)
+        ends.append(torch.load(folder / "state.pt", weights_only=True))
+    assert ends[0]["state"]["scaler"]["scale"] > 0
+    assert ends[0]["state"]["scaler"] == ends[1]["state"]["scaler"]
+    for key, value in ends[0]["model"].items():
+        assert torch.allclose(value, ends[1]["model"][key], atol=1e-5), key
 
 
 def test_lpips_is_added_by_its_weight(monkeypatch):
@@ -307,8 +475,11 @@ def test_lpips_is_added_by_its_weight(monkeypatch):
     picture, truth = torch.rand(2, 3, 8, 8, requires_grad=True), torch.rand(2, 3, 8, 8)
     loss = PictureLoss(lpips=0.5)
     assert not any(parameter.requires_grad for parameter in loss.parameters())
-    found = loss(picture, truth)
-    assert torch.allclose(found, PictureLoss()(picture, truth) + 0.5 * (picture - truth).abs().mean())
+    found, distance = loss(picture, truth), 0.5 * (picture - truth).abs().mean()
+    # As in the paper: values and LPIPS alone. The differences between neighbours only if they are asked for.
+    assert torch.allclose(found, torch.nn.functional.mse_loss(picture, truth) + distance)
+    assert torch.allclose(PictureLoss(0.5, gradient=1)(picture, truth), PictureLoss()(picture, truth) + distance)
+    assert torch.allclose(PictureLoss(gradient=0)(picture, truth), found - distance)
     found.backward()
     assert picture.grad.abs().sum() > 0
 
