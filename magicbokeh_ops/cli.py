@@ -499,7 +499,7 @@ def evaluate_command(
 )
 @device_option
 def evaluate_depth_command(folder, model, input_size, cap, device):
-    """Accuracy of a depth model on FOLDER with input/, and distance/ (.npy) or disparity/, as in the paper's Table s1."""
+    """Accuracy of a depth model on FOLDER with input/, and distance/ (.npy) or disparity/, as in the paper's supplement."""
     from .evaluation.depth import abs_rel_delta1, rmse_delta1
 
     device = compute_device(device)

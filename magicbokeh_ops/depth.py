@@ -1,4 +1,4 @@
-"""Disparity from a photo by Depth Anything V2, and the paper's version of it that copes with degraded photos (Sec. 3.4)."""
+"""Disparity from a photo by Depth Anything V2, and the paper's version of it that copes with degraded photos."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The one diffusion step (paper Sec. 3): encode, condition, predict the clean latent, decode."""
+"""The one diffusion step: encode, condition, predict the clean latent, decode."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Accuracy of disparity (paper Table s1). A prediction is relative: scale and shift are fitted to the truth, per picture."""
+"""Accuracy of disparity (paper, supplement A). A prediction is relative: scale and shift are fitted to the truth, per picture."""
 
 import math
 
