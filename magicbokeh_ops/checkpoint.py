@@ -151,7 +151,9 @@ def _read_config(metadata: dict[str, str], parts: dict[str, Tensors], path: Path
             raise ValueError(
                 f"{path.name} has {key} {getattr(config, key)} in its config, its tensors {getattr(found, key)}; make it again."
             )
-    odd_heads = any(heads and width % heads for width, heads in zip(config.channels, config.heads))
+    odd_heads = len(config.heads) != len(config.channels) or any(
+        heads and width % heads for width, heads in zip(config.channels, config.heads)
+    )
     odd_groups = config.groups < 1 or any(width % config.groups for width in config.channels)
     if odd_heads or odd_groups or config.prediction not in ("epsilon", "residual") or not 0 < config.latent_scale < 1e6:
         raise ValueError(f"{path.name} has a config that makes no network: {metadata['config']}; make it again.")
