@@ -184,10 +184,9 @@ def make_codec(
 ) -> "DiffusersCodec | PatchCodec":
     """The codec that a merged file's VAE tensors are of."""
     if is_patch_codec(tensors):
-        with torch.device("meta"):
-            codec = PatchCodec()
-        codec.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
-        return codec.eval()
+        codec = PatchCodec()
+        codec.load_state_dict({key: value.float() for key, value in tensors.items()})
+        return codec.eval().to(device, dtype)
     return DiffusersCodec(tensors, device, dtype)
 
 
