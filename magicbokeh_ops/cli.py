@@ -193,10 +193,11 @@ def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torc
     from .codec import make_codec
 
     weights = checkpoint.fold_time(weights)
-    networks = UNet(weights.config), ControlNet(weights.config)
+    with torch.device("meta"):  # or they would be started at random first
+        networks = UNet(weights.config), ControlNet(weights.config)
     for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
-        network.load_state_dict(tensors)
-        network.eval().to(device, dtype)
+        network.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
+        network.eval()
     codec = make_codec(weights.vae, device, dtype)
     color_fix = "none" if checkpoint.is_patch_codec(weights.vae) else "adain"
     return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype), color_fix=color_fix)
@@ -315,7 +316,7 @@ def render_command(
 @click.option("--output", "-o", type=OUTPUT, required=True, help="A .safetensors file.")
 def convert_command(base, adapter, dtype, output):
     """Merge the released weights and Stable Diffusion 2.1-base into one safe file that loads fast."""
-    if output.suffix not in checkpoint.SAFE:
+    if output.suffix.lower() not in checkpoint.SAFE:
         raise click.UsageError(f"{output} does not end in .safetensors.")
     weights = read_weights(base, adapter, None, DTYPES[dtype])
     checkpoint.save(weights, output)
@@ -583,7 +584,7 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
         files.write_photo(preview, torch.cat(rows, -2))
         click.echo(f"{preview}: {count} samples")
     if output is not None:
-        (output / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
+        (output / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         click.echo(f"{output}: {count} samples")
 
 

@@ -184,9 +184,10 @@ def make_codec(
 ) -> "DiffusersCodec | PatchCodec":
     """The codec that a merged file's VAE tensors are of."""
     if is_patch_codec(tensors):
-        codec = PatchCodec()
-        codec.load_state_dict({key: value.float() for key, value in tensors.items()})
-        return codec.eval().to(device, dtype)
+        with torch.device("meta"):
+            codec = PatchCodec()
+        codec.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
+        return codec.eval()
     return DiffusersCodec(tensors, device, dtype)
 
 

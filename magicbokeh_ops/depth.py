@@ -1,6 +1,5 @@
 """Disparity from a photo by Depth Anything V2, and the paper's version of it that copes with degraded photos."""
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -12,14 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checkpoint import Tensors, read_tensors
 from .defocus import check_image, check_map, find_range
+from .weights.parts import Tensors, copied
+from .weights.reading import find_model, read_json, read_model
 
 INPUT_SIZE = 518
 LONGEST = 8  # times the shorter side
 HEAD_WIDTH = 64
 # Blocks that feed the head, by depth: they differ between V1 and V2 of the model, whose files are alike.
 OUT_INDICES = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23)}
+CONFIG = "config.json"
+TRANSFORMERS = {"safetensors": "model", "bin": "pytorch_model"}  # names of a model in a transformers folder
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -47,36 +49,51 @@ def read_depth(path: Path) -> tuple[Tensors, DepthConfig]:
     the file with the same stem (`num_attention_heads`, `out_indices` counted from 0).
     Raises ValueError for other files, and if nothing tells the number of heads.
     """
-    told: dict = {}
     metric = "metric" in path.stem.lower()
     if path.is_dir():
-        file = next((f for f in (path / "model.safetensors", path / "pytorch_model.bin") if f.exists()), None)
-        if file is None or not (path / "config.json").exists():
+        files = find_model(path, TRANSFORMERS)
+        config = read_json(path / CONFIG)
+        if not files or not config:
             raise ValueError(f"{path} has no config.json with model.safetensors; give a transformers folder of Depth Anything.")
-        config = json.loads((path / "config.json").read_text())
         metric = config.get("depth_estimation_type") == "metric"
-        told = config.get("backbone_config") or {}
-        # transformers counts the embedding as stage 0.
-        told = {**told, "out_indices": [i - 1 for i in told["out_indices"]]} if "out_indices" in told else told
+        told, first = config.get("backbone_config") or {}, 1  # transformers counts the embedding as stage 0
     else:
-        file, beside = path, path.with_suffix(".json")
-        if beside.exists():
-            told = json.loads(beside.read_text())
+        files, told, first = [path], read_json(path.with_suffix(".json")), 0
     if metric:  # of the same layout
         raise ValueError(f"{path.name} is a metric model, which gives distances; take one of the models for relative depth.")
-    content = read_tensors(file)
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no weights by name; give Depth Anything V2.")
-    tensors = {key.removeprefix("module."): value for key, value in content.items()}
+    content: dict[str, Any] = dict(read_model(files))
+    # What was saved during training holds the network beside other things, or an averaged copy of it alone.
+    content = next((content[key] for key in ("model", "model_ema") if isinstance(content.get(key), dict)), content)
+    named = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {re.sub(r"^(model_ema\.)?(module\.)?", "", str(key)): value for key, value in copied(named).items()}
     if "pretrained.cls_token" in tensors:
         tensors = _from_original(tensors)
     tensors = {re.sub(r"attention\.(q|k|v|o)_proj\.", lambda m: _OLD_ATTENTION[m[1]], key): v for key, v in tensors.items()}
     try:
-        return tensors, _find_config(tensors, told, path.name)
+        return tensors, _find_config(tensors, _check_told(told, first, path.name), path.name)
     except KeyError as missing:
         raise ValueError(f"{path.name} is no Depth Anything model, or damaged: it has no {missing.args[0]}.") from None
+
+
+def _check_told(told: Any, first: int, name: str) -> dict[str, Any]:
+    """Heads and blocks as a .json tells them, blocks counted from 0. first: what it counts from."""
+    heads, blocks = (told.get(key) if isinstance(told, dict) else None for key in ("num_attention_heads", "out_indices"))
+    numbers = blocks if isinstance(blocks, list) else [] if blocks is None else [blocks]
+    if not all(type(n) is int and n >= first for n in (*numbers, heads or 1)) or len(numbers) not in (0, 4):
+        raise ValueError(
+            f"{name} comes with num_attention_heads {heads} and out_indices {blocks}, which are no one and four numbers."
+        )
+    return {"num_attention_heads": heads, "out_indices": [n - first for n in numbers]}
+
+
+def depth_files(path: Path) -> list[Path]:
+    """The files that `read_depth` reads, and those that it would read if they were there."""
+    return [*find_model(path, TRANSFORMERS), path / CONFIG] if path.is_dir() else [path, path.with_suffix(".json")]
+
+
+def is_in_folder(name: str) -> bool:
+    """Whether a file of this name is one of a transformers folder, which is then read as a whole."""
+    return re.fullmatch(r"(model|pytorch_model)(\.fp16)?(-\d+-of-\d+)?(\.fp16)?\.(safetensors|bin)", name) is not None
 
 
 _OLD_ATTENTION = {
@@ -162,6 +179,9 @@ def build(tensors: Tensors, config: DepthConfig, name: str) -> Any:
     missing = sorted(wanted.keys() - tensors.keys())
     if missing:
         raise ValueError(f"{name} misses {len(missing)} tensors: {', '.join(missing[:3])} ...")
+    for key, value in wanted.items():
+        if tensors[key].shape != value.shape:
+            raise ValueError(f"{name} has {key} of {tuple(tensors[key].shape)}, expected {tuple(value.shape)}.")
     model.load_state_dict({key: tensors[key].float() for key in wanted}, assign=True)
     return model.eval().requires_grad_(False)
 

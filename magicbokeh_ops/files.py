@@ -1,8 +1,6 @@
 """Photos and maps on disk."""
 
 import io
-import os
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+from .weights.reading import write_whole
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAPS = (".png", ".npy", ".tif", ".tiff", ".exr")
@@ -84,14 +84,14 @@ def write_photo(path: Path, photo: Tensor, alpha: Tensor | None = None) -> None:
     check_output(path)
     values = photo[0].permute(1, 2, 0).cpu().float()
     if path.suffix.lower() == ".npy":
-        _replace(path, lambda file: np.save(file, values.numpy()))
+        _write_array(path, values.numpy())
         return
     kind = _format(path)
     if alpha is not None and kind not in ("JPEG", "BMP"):
         values = torch.cat([values, alpha[0].permute(1, 2, 0).cpu()], -1)
     picture = Image.fromarray((values.clamp(0, 1) * 255).round().byte().numpy())
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
-    _replace(path, lambda file: picture.save(file, format=kind, **options))
+    write_whole(path, lambda unfinished: picture.save(unfinished, format=kind, **options))
 
 
 def check_map_output(path: Path) -> None:
@@ -106,10 +106,10 @@ def write_map(path: Path, values: Tensor) -> None:
     check_map_output(path)
     array = values[0, 0].cpu().float().numpy()
     if path.suffix.lower() == ".npy":
-        _replace(path, lambda file: np.save(file, array))
+        _write_array(path, array)
         return
     picture = Image.fromarray((array.clip(0, 1) * 65535).round().astype(np.uint16))
-    _replace(path, lambda file: picture.save(file, format=_format(path)))
+    write_whole(path, lambda unfinished: picture.save(unfinished, format=_format(path)))
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
@@ -142,16 +142,12 @@ def pair(folder: Path, names: Collection[str], suffixes: Collection[str]) -> dic
     return found
 
 
-def _replace(path: Path, write) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=path.suffix, delete=False) as file:
-        try:
-            write(file)
-        except BaseException:
-            file.close()
-            os.unlink(file.name)
-            raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def _write_array(path: Path, values: np.ndarray) -> None:
+    def write(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:  # by its name it would get a second ending
+            np.save(file, values)
+
+    write_whole(path, write)
 
 
 def _open(path: Path) -> Image.Image:

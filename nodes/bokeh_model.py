@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import comfy.latent_formats
 import comfy.model_management as mm
@@ -16,8 +17,8 @@ from comfy.ldm.modules.attention import optimized_attention
 from PIL import Image
 from torch import Tensor, nn
 
-from ..magicbokeh_ops import sampler
-from ..magicbokeh_ops.checkpoint import Weights, check_vae, fold_time, is_patch_codec, vae_from_ldm, vae_sizes
+from ..magicbokeh_ops import checkpoint, sampler
+from ..magicbokeh_ops.checkpoint import Tensors, Weights, check_vae, fold_time, is_patch_codec, vae_from_ldm, vae_sizes
 from ..magicbokeh_ops.network import Config, ControlNet, UNet
 from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
 from .devices import patcher
@@ -62,6 +63,34 @@ def weight_dtype() -> torch.dtype:
     return mm.unet_dtype(mm.get_torch_device(), PARAMETERS, [torch.float16, torch.float32])
 
 
+@dataclass(frozen=True)
+class Source:
+    """Files of a model: a merged one, or the adapter and its base."""
+
+    path: Path
+    base: Path | None
+
+    def fingerprint(self) -> list[tuple[str, int, int]]:
+        return checkpoint.fingerprint([self.path, *(checkpoint.base_files(self.base) if self.base else ())])
+
+    def read(self) -> Weights:
+        if checkpoint.is_merged(self.path):
+            return checkpoint.load(self.path)
+        adapter = checkpoint.read_adapter(self.path)
+        if self.base is None:
+            raise ValueError(f"{self.path.name} needs Stable Diffusion 2.1-base; choose it as base.")
+        return checkpoint.merge(checkpoint.read_base(self.base), adapter, weight_dtype())
+
+
+def load(source: Source) -> tuple[BokehModel, comfy.sd.VAE]:
+    """Networks and VAE in ComfyUI's hands. The VAE remembers where it is from, for `weights_of`."""
+    files = source.fingerprint()
+    weights = source.read()
+    model, vae = load_model(weights), load_vae(weights.vae)
+    vae.magicbokeh_source = source, files
+    return model, vae
+
+
 def load_model(weights: Weights) -> BokehModel:
     """U-Net and ControlNet in ComfyUI's hands. The tensors of `weights` are used, not changed."""
     file, weights = weights, fold_time(weights)
@@ -81,7 +110,7 @@ def load_model(weights: Weights) -> BokehModel:
     return BokehModel(held, file.config, computed, file.sources, folded)
 
 
-def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
+def load_vae(tensors: Tensors) -> comfy.sd.VAE:
     """A ComfyUI VAE of a state dict under diffusers' names, or of a `PatchCodec`."""
     if is_patch_codec(tensors):
         return _load_patch_codec(tensors)
@@ -102,8 +131,9 @@ def load_vae(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
 
 
 def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
-    codec = PatchCodec()
-    codec.load_state_dict({key: value.float() for key, value in tensors.items()})
+    with torch.device("meta"):
+        codec = PatchCodec()
+    codec.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
     # ComfyUI's own VAE that does nothing, with ours inside.
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
     shell = vae.first_stage_model
@@ -119,17 +149,28 @@ def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
 
 
 def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
-    """What Save MagicBokeh Checkpoint writes, with the values as they are loaded."""
+    """What Save MagicBokeh Checkpoint writes: the networks as they are loaded, the VAE as it is in its file."""
     state = {key: value.cpu() for key, value in model.patcher.model.state_dict().items()}
     parts = {
         part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} | folded
         for part, folded in model.folded.items()
     }
+    tensors, note = _vae_weights(vae)
+    return Weights(**parts, vae=tensors, config=model.config, sources=model.sources | note)
+
+
+def _vae_weights(vae: comfy.sd.VAE) -> tuple[Tensors, dict[str, str]]:
+    """A VAE's weights, and what there is to say of them. ComfyUI holds most in bf16; of ours the file has them whole."""
+    source, files = getattr(vae, "magicbokeh_source", (None, None))
+    if source is not None and source.fingerprint() == files:
+        return checkpoint.read_vae(source.path, source.base), {}
     codec = getattr(vae.first_stage_model, "codec", None)
-    tensors = {key: value.cpu().float() for key, value in (codec.state_dict() if codec else vae.get_sd()).items()}
-    vae_tensors = tensors if codec else vae_from_ldm(tensors)
-    check_vae(vae_tensors, "the connected VAE")
-    return Weights(**parts, vae=vae_tensors, config=model.config, sources=model.sources)
+    held = codec.state_dict() if codec else vae.get_sd()
+    tensors = {key: value.cpu().float() for key, value in held.items()}
+    tensors = tensors if codec else vae_from_ldm(tensors)
+    check_vae(tensors, "the connected VAE")
+    dtype = str(vae.vae_dtype).removeprefix("torch.")
+    return tensors, {"vae": f"as ComfyUI held it, in {dtype}"}
 
 
 class Codec:

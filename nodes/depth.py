@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..magicbokeh_ops import depth
+from ..magicbokeh_ops.checkpoint import fingerprint
 from ..magicbokeh_ops.refine import refine_edges
 from . import folders, widgets
 from .depth_model import find_disparity, load_depth_model
@@ -41,7 +42,7 @@ class LoadDepthModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model):
-        return cls.path(model).stat().st_mtime
+        return fingerprint(depth.depth_files(cls.path(model)))
 
     @classmethod
     def execute(cls, model) -> io.NodeOutput:

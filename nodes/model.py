@@ -31,7 +31,7 @@ class LoadMagicBokeh(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=[*folder_paths.get_filename_list(folders.MODEL_FOLDER), NANO_CHOICE],
+                    options=[*folders.model_files(), NANO_CHOICE],
                     tooltip="The released weights (lora.pkl), or a merged .safetensors file. From models/magicbokeh. nano is a small "
                     "model trained on drawn scenes: it shows what the real one does, not how well.",
                 ),
@@ -63,22 +63,11 @@ class LoadMagicBokeh(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint, base):
-        return [path.stat().st_mtime for path in cls.paths(checkpoint, base) if path is not None]
+        return bokeh_model.Source(*cls.paths(checkpoint, base)).fingerprint()
 
     @classmethod
     def execute(cls, checkpoint, base) -> io.NodeOutput:
-        path, base_path = cls.paths(checkpoint, base)
-        weights = cls.read(path, base_path)
-        return io.NodeOutput(bokeh_model.load_model(weights), bokeh_model.load_vae(weights.vae))
-
-    @staticmethod
-    def read(path: Path, base: Path | None) -> checkpoint.Weights:
-        if checkpoint.is_merged(path):
-            return checkpoint.load(path)
-        adapter = checkpoint.read_adapter(path)
-        if base is None:
-            raise ValueError(f"{path.name} needs Stable Diffusion 2.1-base; choose it as base.")
-        return checkpoint.merge(checkpoint.read_base(base), adapter, bokeh_model.weight_dtype())
+        return io.NodeOutput(*bokeh_model.load(bokeh_model.Source(*cls.paths(checkpoint, base))))
 
 
 class SaveCheckpoint(io.ComfyNode):
@@ -97,8 +86,8 @@ class SaveCheckpoint(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="magicbokeh/MagicBokeh",
-                    tooltip="Where in the output folder. Values are saved as they are loaded, fp16 on most cards; the command "
-                    "magicbokeh convert keeps them whole.",
+                    tooltip="Where in the output folder. The model's values are saved as they are loaded, fp16 on most cards; those of "
+                    "the vae of Load MagicBokeh as its files have them. The command magicbokeh convert keeps all of them whole.",
                 ),
             ],
             outputs=[],

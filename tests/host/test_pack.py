@@ -48,6 +48,16 @@ def test_interface_is_as_recorded(host):
     assert found == json.loads(recorded.read_text())
 
 
+def test_asking_for_choices_again_lists_no_folder(host):
+    """On a slow disk that takes seconds, and ComfyUI asks for all choices of all nodes again and again."""
+    for name in LOADERS:
+        host.get(f"/object_info/{name}")
+    host.get("/test/listed")
+    for name in 2 * LOADERS:
+        host.get(f"/object_info/{name}")
+    assert not [folder for folder in host.get("/test/listed") if str(host.base / "models") in folder]
+
+
 def test_every_widget_has_a_tooltip(host):
     for name, info in host.get("/object_info").items():
         if name.startswith("MagicBokeh"):

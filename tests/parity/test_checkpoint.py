@@ -19,6 +19,8 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors.torch import load_file, save_file
 
 from magicbokeh_ops import checkpoint
+from magicbokeh_ops.weights.adapter import check_adapter
+from magicbokeh_ops.weights.shapes import vae_names
 from tests.ldm_names import single_file_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -369,7 +371,7 @@ def test_what_a_vae_needs_is_what_diffusers_makes():
     for channels in ((32, 64, 64), (32, 32, 64, 64)):
         kinds = (("DownEncoderBlock2D",) * len(channels), ("UpDecoderBlock2D",) * len(channels))
         vae = AutoencoderKL(3, 3, *kinds, block_out_channels=channels, layers_per_block=len(channels) - 1)
-        assert checkpoint._vae_names(vae.state_dict()) == vae.state_dict().keys()
+        assert vae_names(vae.state_dict()) == vae.state_dict().keys()
 
 
 def test_description_says_what_is_wrong(tmp_path):
@@ -386,7 +388,7 @@ def test_description_says_what_is_wrong(tmp_path):
         (replace(adapter, processor=dict(list(adapter.processor.items())[1:])), "misses .*_lora"),
     ):
         with pytest.raises(ValueError, match=message):
-            checkpoint._check_adapter(wrong)
+            check_adapter(wrong)
 
 
 def test_description(tmp_path, merged):

@@ -221,8 +221,10 @@ class Folders:
     def __init__(self, base: Path):
         self.base_path, self.models_dir = str(base), str(base / "models")
         self.folder_names_and_paths: dict[str, tuple[list[str], set[str]]] = {}
+        self.filename_list_cache: dict[str, tuple[list[str], dict[str, float], float]] = {}
         for name in ("checkpoints", "diffusers"):
             self.add_model_folder_path(name, os.path.join(self.models_dir, name))
+        self.folder_names_and_paths["diffusers"][1].add("folder")  # an ending that no file has
 
     def get_input_directory(self) -> str:
         return os.path.join(self.base_path, "input")
@@ -242,9 +244,19 @@ class Folders:
         return list(self.folder_names_and_paths[name][0])
 
     def get_filename_list(self, name: str) -> list[str]:
+        """Files of the folder's kinds, and in `filename_list_cache` all folders with their times: walked anew when one has changed."""
         paths, endings = self.folder_names_and_paths[name]
-        files = {os.path.relpath(file, path) for path in paths for file in Path(path).rglob("*") if file.is_file()}
-        return sorted(file for file in files if not endings or os.path.splitext(file)[1].lower() in endings)
+        _, known, _ = self.filename_list_cache.get(name, ([], {}, 0.0))
+        same = set(filter(os.path.isdir, paths)) <= known.keys() and all(
+            os.path.getmtime(path) == known[path] for path in known
+        )
+        if name not in self.filename_list_cache or not same:
+            walked = [(path, *step) for path in paths for step in os.walk(path, followlinks=True)]
+            folders = {folder: os.path.getmtime(folder) for _, folder, _, _ in walked}
+            found = {os.path.relpath(os.path.join(folder, file), path) for path, folder, _, files in walked for file in files}
+            kept = sorted(file for file in found if not endings or os.path.splitext(file)[1].lower() in endings)
+            self.filename_list_cache[name] = kept, folders, 0.0
+        return list(self.filename_list_cache[name][0])
 
     def get_full_path(self, name: str, file: str) -> str | None:
         paths = [os.path.join(path, file) for path in self.get_folder_paths(name)]

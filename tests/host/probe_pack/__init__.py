@@ -1,6 +1,7 @@
 """Test nodes: inputs of every awkward kind, and a probe that reports what came out."""
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
 PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
 PROGRESS = []  # what bars showed
 ASKED = []  # kinds of models, and bytes of room that they were loaded with
+LISTED = []  # folders whose files were listed, by whomever
 get_total_memory = mm.get_total_memory
 
 
@@ -35,13 +37,19 @@ def load_and_note(models, memory_required=0, *args, load=mm.load_models_gpu, **k
     return load(models, memory_required, *args, **kwargs)
 
 
+def scan_and_note(path=".", scan=os.scandir):
+    LISTED.append(str(path))
+    return scan(path)
+
+
+os.scandir = scan_and_note  # which os.walk uses too
 ProgressBar.update_absolute = update_and_note
 mm.load_models_gpu = load_and_note
 
 
 @PromptServer.instance.routes.get("/test/{noted}")
 async def noted(request):
-    notes = {"previews": PREVIEWS, "progress": PROGRESS, "asked": ASKED}[request.match_info["noted"]]
+    notes = {"previews": PREVIEWS, "progress": PROGRESS, "asked": ASKED, "listed": LISTED}[request.match_info["noted"]]
     mm.get_total_memory = get_total_memory
     sent = notes[:]
     notes.clear()
