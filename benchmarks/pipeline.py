@@ -307,7 +307,7 @@ def main() -> None:
         print(f"4032 x 3024, {row['procedure']}, as fast by stage as {name}: {seconds / 60:.0f} minutes")
     if arguments.json:
         content = {"threads": arguments.threads, "ceilings": best, "rows": rows, "flops": flops}
-        arguments.json.write_text(json.dumps(content, indent=1))
+        arguments.json.write_text(json.dumps(content, indent=1), encoding="utf-8")
     if arguments.plot:
         plot(rows, arguments.plot)
 

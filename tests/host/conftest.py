@@ -108,10 +108,10 @@ class Host:
         options = ["--cpu", "--port", self.url.rsplit(":", 1)[1], "--base-directory", base, "--disable-auto-launch"]
         (base / "extra" / "bokeh").mkdir(parents=True)
         (base / "extra" / "bokeh" / "from yaml.safetensors").symlink_to(base / "models" / "magicbokeh" / "merged.safetensors")
-        (base / "extra.yaml").write_text(f"elsewhere:\n  base_path: {base / 'extra'}\n  magicbokeh: bokeh\n")
+        (base / "extra.yaml").write_text(f"elsewhere:\n  base_path: {base / 'extra'}\n  magicbokeh: bokeh\n", encoding="utf-8")
         options += ["--extra-model-paths-config", base / "extra.yaml"]
         options += ["--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
-        with self.log_file.open("w") as log:
+        with self.log_file.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen([python, "main.py", *map(str, options)], cwd=path, stdout=log, stderr=log)
         for _ in range(240):
             if self.process.poll() is not None:
@@ -127,7 +127,7 @@ class Host:
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text()
+        return self.log_file.read_text(encoding="utf-8")
 
     def get(self, path: str):
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:

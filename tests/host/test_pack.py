@@ -17,7 +17,7 @@ WORKFLOWS = sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
 
 
 def prompt(name: str) -> dict:
-    return json.loads((HERE / "workflows" / f"{name}.api.json").read_text())
+    return json.loads((HERE / "workflows" / f"{name}.api.json").read_text(encoding="utf-8"))
 
 
 def small(asked: dict) -> dict:
@@ -42,10 +42,10 @@ def test_interface_is_as_recorded(host):
             spec[1].pop("options")  # the files that are there
     recorded = HERE / "object_info" / f"{host.version}.json"
     if "MAGICBOKEH_RECORD" in os.environ:
-        recorded.write_text(json.dumps(found, indent=1) + "\n")
+        recorded.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if not recorded.exists():
         pytest.skip(f"no interface recorded for ComfyUI {host.version}")
-    assert found == json.loads(recorded.read_text())
+    assert found == json.loads(recorded.read_text(encoding="utf-8"))
 
 
 def test_asking_for_choices_again_lists_no_folder(host):
@@ -81,7 +81,7 @@ def test_templates_are_offered_with_a_thumbnail(host):
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_template_equals_its_api_twin(host, name):
     """Same nodes, links and widget values, read by this host's own order of inputs."""
-    workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
+    workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     known = host.get("/object_info")
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     found = {}

@@ -46,7 +46,7 @@ def test_scripts_and_help_pages_are_served(host, name):
 
 @pytest.mark.parametrize("name", ["lens_blur", "magicbokeh_portrait"])
 def test_workflow_runs(host, name):
-    prompt = json.loads((PACK / "tests" / "host" / "workflows" / f"{name}.api.json").read_text())
+    prompt = json.loads((PACK / "tests" / "host" / "workflows" / f"{name}.api.json").read_text(encoding="utf-8"))
     status = host.run(prompt)["status"]
     assert status["status_str"] == "success", status
 

@@ -239,10 +239,12 @@ UNET, VAE = (GOLDEN / "sd" / part / "diffusion_pytorch_model.safetensors" for pa
 def single_file():
     """The golden base under the original names, which diffusers itself reads back."""
     unet, vae, tensors = load_file(UNET), load_file(VAE), single_file_tensors(GOLDEN / "sd")
-    config = json.loads((GOLDEN / "sd" / "unet" / "config.json").read_text()) | {"class_embed_type": None}
+    config = json.loads((GOLDEN / "sd" / "unet" / "config.json").read_text(encoding="utf-8")) | {"class_embed_type": None}
     again = convert_ldm_unet_checkpoint(dict(tensors), config)
     assert again.keys() == unet.keys() and all(torch.equal(again[key], unet[key]) for key in unet)
-    again = convert_ldm_vae_checkpoint(dict(tensors), json.loads((GOLDEN / "sd" / "vae" / "config.json").read_text()))
+    again = convert_ldm_vae_checkpoint(
+        dict(tensors), json.loads((GOLDEN / "sd" / "vae" / "config.json").read_text(encoding="utf-8"))
+    )
     assert again.keys() == vae.keys() and all(again[key].numel() == vae[key].numel() for key in vae)
     return tensors
 
@@ -310,7 +312,7 @@ def test_folders_of_any_kind(tmp_path):
                 save_file(half, file.with_name(name))
             index = {"weight_map": {key: name for half, name in zip(halves, names) for key in half}}
             index_name = "index.fp16.json" if kind.startswith("fp16") else "index.json"
-            file.with_name(f"{file.name}.{index_name}").write_text(json.dumps(index))
+            file.with_name(f"{file.name}.{index_name}").write_text(json.dumps(index), encoding="utf-8")
             file.unlink()
         else:
             vae = folder / "vae" / file.name
@@ -324,14 +326,16 @@ def test_folders_of_any_kind(tmp_path):
 def test_one_number_of_heads_for_all_levels(tmp_path):
     shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
     config = tmp_path / "sd" / "unet" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_head_dim": 2}))
+    config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | {"attention_head_dim": 2}), encoding="utf-8")
     assert checkpoint.read_base(tmp_path / "sd").heads == (2, 2, 2, 2)
 
 
 def test_the_768_model_is_named(tmp_path):
     shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
     config = tmp_path / "sd" / "scheduler" / "scheduler_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"prediction_type": "v_prediction"}))
+    config.write_text(
+        json.dumps(json.loads(config.read_text(encoding="utf-8")) | {"prediction_type": "v_prediction"}), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match="768-pixel model"):
         checkpoint.read_base(tmp_path / "sd")
 

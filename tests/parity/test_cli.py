@@ -14,7 +14,7 @@ from magicbokeh_ops.cli import main
 
 GOLDEN = Path(__file__).parent / "golden"
 RECORDED = load_file(GOLDEN / "pipeline.safetensors")
-K = json.loads((GOLDEN / "manifest.json").read_text())["config"]["K"]
+K = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))["config"]["K"]
 
 
 def run(*arguments, code=0):

@@ -18,7 +18,7 @@ from magicbokeh_ops.refine import refine_edges
 
 GOLDEN = Path(__file__).parent / "golden" / "depth"
 FILE = GOLDEN / "DAdepth_tiny.pth"
-CASES = json.loads((GOLDEN.parent / "manifest.json").read_text())["depth"]
+CASES = json.loads((GOLDEN.parent / "manifest.json").read_text(encoding="utf-8"))["depth"]
 
 
 def photo(name):

@@ -18,7 +18,7 @@ from magicbokeh_ops.network import ControlNet, UNet
 
 GOLDEN = Path(__file__).parent / "golden"
 VAE_SCALE = 0.18215
-MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+MANIFEST = json.loads((GOLDEN / "manifest.json").read_text(encoding="utf-8"))
 
 
 def grey(name):

@@ -38,12 +38,12 @@ CONFIG = {
 
 def settings_of(folder: Path, **changes):
     file = folder / "depth.yaml"
-    file.write_text(yaml.safe_dump({**CONFIG, **changes}))
+    file.write_text(yaml.safe_dump({**CONFIG, **changes}), encoding="utf-8")
     return read_depth_settings(file)
 
 
 def losses(file: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in file.read_text().splitlines()]
+    return [json.loads(line)["loss"] for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_teacher_and_its_student(tmp_path):

@@ -139,7 +139,7 @@ def scenes(tmp_path, monkeypatch):
         files.write_photo(folder / "gt" / f"{name}.png", lens.render(photo, disparity, float(disparity[..., :30].median()), k))
         files.write_photo(folder / "mask" / f"{name}.png", mask)
         np.save(folder / "disparity" / f"{name}.npy", disparity[0, 0].numpy())
-    (folder / "settings.json").write_text(json.dumps({"b": {"k": 3}}))
+    (folder / "settings.json").write_text(json.dumps({"b": {"k": 3}}), encoding="utf-8")
     return folder
 
 
@@ -177,7 +177,7 @@ def test_the_lens_finds_its_own_pictures(scenes, tmp_path):
 
 
 def test_focus_of_the_settings_goes_before_the_mask(scenes, tmp_path):
-    (scenes / "settings.json").write_text(json.dumps({"a": {"focus": 0.8}, "b": {"focus": 0.8, "k": 2}}))
+    (scenes / "settings.json").write_text(json.dumps({"a": {"focus": 0.8}, "b": {"focus": 0.8, "k": 2}}), encoding="utf-8")
     run("evaluate", scenes, "--k", 6, "--methods", "lens", "-o", tmp_path / "out", "--device", "cpu")
     for name, k in (("a", 6), ("b", 2)):
         photo, near = (
@@ -246,7 +246,7 @@ def spoil(what):
         elif what == "twice":
             Image.new("RGB", (60, 40)).save(folder / "input" / "b.jpg")
         else:
-            (folder / "settings.json").write_text(what)
+            (folder / "settings.json").write_text(what, encoding="utf-8")
 
     return change
 

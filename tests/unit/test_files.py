@@ -83,7 +83,7 @@ def test_exr_maps(tmp_path, values, channel):
 
 
 def test_what_is_no_picture_is_refused(tmp_path, pixels, values):
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     Image.fromarray(values).save(tmp_path / "float.tif")
     np.save(tmp_path / "flat.npy", values)

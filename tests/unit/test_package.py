@@ -16,7 +16,7 @@ PACK = Path(__file__).parents[2]
 @pytest.mark.parametrize("path", sorted((PACK / "magicbokeh_ops").rglob("*.py")), ids=lambda p: p.stem)
 def test_the_library_knows_no_host_and_no_absolute_self(path):
     """ComfyUI loads the pack under a name of its own, so an absolute import would find another copy or none."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [node.module]
@@ -32,11 +32,11 @@ def load_pack(tmp_path, version: str | None, folder: str = "magicbokeh", loaded:
     loaded: folder out of which its nodes are loaded already.
     """
     if version is not None:
-        (tmp_path / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
+        (tmp_path / "comfyui_version.py").write_text(f'__version__ = "{version}"\n', encoding="utf-8")
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     shutil.copy(PACK / "__init__.py", tmp_path / folder)
     (tmp_path / loaded / "nodes").mkdir(parents=True, exist_ok=True)
-    (tmp_path / loaded / "nodes" / "demo.py").write_text("class DemoPhoto: pass\n")
+    (tmp_path / loaded / "nodes" / "demo.py").write_text("class DemoPhoto: pass\n", encoding="utf-8")
     code = f"""
 import importlib.util, sys, types
 def load(name, path):
@@ -123,8 +123,23 @@ print(time.perf_counter() - start)
 
 @pytest.mark.parametrize("key, fits", [("Icon", lambda w, h: w == h <= 400), ("Banner", lambda w, h: w * 9 == h * 21)])
 def test_the_registry_finds_pictures_that_it_takes(key, fits):
-    text = (PACK / "pyproject.toml").read_text()
+    text = (PACK / "pyproject.toml").read_text(encoding="utf-8")
     repository = re.search(r'^Repository = "https://github.com/(.+)"', text, re.MULTILINE)[1]
     url = re.search(rf'^{key} = "(.+)"', text, re.MULTILINE)[1]
     with Image.open(PACK / url.removeprefix(f"https://raw.githubusercontent.com/{repository}/main/")) as picture:
         assert fits(*picture.size)
+
+
+def test_text_files_are_utf_8():
+    """Windows takes another encoding for what does not name one."""
+    silent = []
+    for path in PACK.rglob("*.py"):
+        if any(part.startswith(".") for part in path.relative_to(PACK).parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and not any(given.arg == "encoding" for given in node.keywords):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                modes = [given.value for given in node.args if isinstance(given, ast.Constant)]
+                if name in ("read_text", "write_text") or (name == "open" and {"r", "w", "a", "x"} & set(modes)):
+                    silent.append(f"{path}, line {node.lineno}")
+    assert not silent

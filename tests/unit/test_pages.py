@@ -12,7 +12,7 @@ LANGUAGES = ("en", "zh", "ja")
 
 
 def node_ids() -> list[str]:
-    text = "\n".join(path.read_text() for path in (PACK / "nodes").glob("*.py"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (PACK / "nodes").glob("*.py"))
     return sorted(re.findall(r'node_id="(\w+)"', text))
 
 
@@ -34,7 +34,9 @@ def test_english_is_what_the_nodes_say():
     said = set()
     for path in (PACK / "nodes").glob("*.py"):
         said |= {
-            n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            n.value
+            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(n, ast.Constant) and isinstance(n.value, str)
         }
     for name, entry in words("en").items():
         assert {entry["display_name"], entry["description"]} <= said, name
@@ -45,7 +47,7 @@ def test_english_is_what_the_nodes_say():
 @pytest.mark.parametrize("name", node_ids())
 def test_every_node_has_a_help_page_with_its_inputs(name):
     page = PACK / "web" / "docs" / f"{name}.md"
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith(f"# {words('en')[name]['display_name']}\n")
     for picture in re.findall(r"\]\((images/[^)]+)\)", text):
         assert (page.parent / picture).exists(), picture

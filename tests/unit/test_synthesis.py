@@ -350,7 +350,7 @@ def test_synth_writes_an_evaluation_folder(folders, tmp_path):
     images, cutouts = folders
     out = tmp_path / "set"
     synth("--output", out, "--preview", tmp_path / "sheet.png", "--images", images, "--cutouts", cutouts, "--k-limit", 8)
-    settings = json.loads((out / "settings.json").read_text())
+    settings = json.loads((out / "settings.json").read_text(encoding="utf-8"))
     assert list(settings) == ["0000", "0001"]
     for name, values in settings.items():
         assert files.read_photo(out / "input" / f"{name}.png")[0].shape == (1, 3, 96, 96)

@@ -42,7 +42,9 @@ CONFIG = {
 def settings_of(tmp_path, *stages, **changes) -> Settings:
     file = tmp_path / "run.yaml"
     defaults = {"steps": 4, "size": 64, "batch": 2, "rate": 1e-3, "warmup": 1}
-    file.write_text(yaml.safe_dump({**CONFIG, **changes, "stages": [{**defaults, **stage} for stage in stages]}))
+    file.write_text(
+        yaml.safe_dump({**CONFIG, **changes, "stages": [{**defaults, **stage} for stage in stages]}), encoding="utf-8"
+    )
     return read_settings(file)
 
 
@@ -141,13 +143,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(drawn, tmp_path):
         command = [sys.executable, "-c", "from magicbokeh_ops.cli import main; main()", "train"]
         for lines in kills:  # within the first stage, and within the second
             process = subprocess.Popen([*command, str(place / "run.yaml"), "-o", str(folder)], stderr=subprocess.DEVNULL)
-            while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < lines):
+            while process.poll() is None and (not log.exists() or len(log.read_text(encoding="utf-8").splitlines()) < lines):
                 time.sleep(0.01)
             assert process.poll() is None, "the run was over before it could be killed"
             process.kill()
             process.wait()
         models.append(training.train(settings, folder, build).state_dict())
-        logs.append([json.loads(line) for line in log.read_text().splitlines()])
+        logs.append([json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()])
     assert len(logs[0]) == len(logs[1]) == 10
     for whole, killed in zip(*logs):
         assert whole.keys() == killed.keys()

@@ -57,7 +57,7 @@ def vectors() -> dict:
 def test_the_page_computes_what_the_node_computes(tmp_path):
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
-    (tmp_path / "vectors.json").write_text(json.dumps(vectors()))
+    (tmp_path / "vectors.json").write_text(json.dumps(vectors()), encoding="utf-8")
     environment = {**os.environ, "VECTORS": str(tmp_path / "vectors.json")}
     files = sorted(map(str, (ROOT / "tests" / "web").glob("*.test.mjs")))
     done = subprocess.run(["node", "--test", *files], env=environment, capture_output=True, text=True)
