@@ -51,6 +51,7 @@ __all__ = [
     "is_patch_codec",
     "load",
     "merge",
+    "merge_vae",
     "named_classes",
     "read_adapter",
     "read_base",
@@ -166,7 +167,7 @@ def read_vae(path: Path, base: Path | None = None) -> Tensors:
     Raises ValueError as `load`, `read_adapter`, `read_base` and `merge`.
     """
     if base is not None and not is_merged(path):
-        return merge_vae(read_base(base), read_adapter(path))
+        return merge_vae(read_base(base, mapped=True), read_adapter(path, mapped=True))
     vae = without_prefix(read_tensors(path, mapped=True), "vae.")
     check_vae(vae, path.name)
     return copied(vae)
@@ -180,7 +181,7 @@ def describe(path: Path) -> list[str]:
         parts = {"U-Net": weights.unet, "ControlNet": weights.controlnet, "VAE": weights.vae}
         lines = [f"merged MagicBokeh checkpoint, format {FORMAT_VERSION}, made of {made_of}", _sizes(weights.config)]
         return lines + [_counts(name, tensors) for name, tensors in parts.items()]
-    content = None if path.is_dir() else read_tensors(path)
+    content = None if path.is_dir() else read_tensors(path, mapped=True)
     if isinstance(content, dict) and "rank_unet" in content:
         adapter = adapter_from(content, path)
         check_adapter(adapter)

@@ -184,7 +184,7 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
     if model is not None and base is None and adapter is None:
         return checkpoint.load(model)
     if model is None and base is not None and adapter is not None:
-        return checkpoint.merge(checkpoint.read_base(base), checkpoint.read_adapter(adapter), dtype)
+        return checkpoint.merge(checkpoint.read_base(base, mapped=True), checkpoint.read_adapter(adapter, mapped=True), dtype)
     raise click.UsageError("Give either --base and --adapter, or --model.")
 
 

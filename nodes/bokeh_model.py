@@ -76,10 +76,10 @@ class Source:
     def read(self) -> Weights:
         if checkpoint.is_merged(self.path):
             return checkpoint.load(self.path)
-        adapter = checkpoint.read_adapter(self.path)
+        adapter = checkpoint.read_adapter(self.path, mapped=True)
         if self.base is None:
             raise ValueError(f"{self.path.name} needs Stable Diffusion 2.1-base; choose it as base.")
-        return checkpoint.merge(checkpoint.read_base(self.base), adapter, weight_dtype())
+        return checkpoint.merge(checkpoint.read_base(self.base, mapped=True), adapter, weight_dtype())
 
 
 def load(source: Source) -> tuple[BokehModel, comfy.sd.VAE]:

@@ -11,9 +11,9 @@ from .pickles import StandIn, module_tensors
 from .reading import read_tensors
 
 
-def read_adapter(path: Path) -> Adapter:
-    """The released `lora.pkl`. Raises ValueError if it is something else."""
-    return adapter_from(read_tensors(path), path)
+def read_adapter(path: Path, mapped: bool = False) -> Adapter:
+    """The released `lora.pkl`. mapped: as for `read_tensors`. Raises ValueError if it is something else."""
+    return adapter_from(read_tensors(path, mapped), path)
 
 
 NEEDED = {

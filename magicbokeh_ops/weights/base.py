@@ -1,6 +1,7 @@
 """Stable Diffusion 2.1-base as people have it, and what else they take for it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,10 +18,13 @@ NORM = re.compile(r"transformer_blocks\.0\.norm1\.bias$")
 EMA = "model_ema.diffusion_model"  # the averaged copy of the U-Net, with or without dots after it
 
 
-def read_base(path: Path) -> Base:
-    """SD2.1-base from a diffusers folder or from a single file. Raises ValueError for other models."""
-    if not path.is_dir():
-        return base_from(read_tensors(path, mapped=True), path)
+def read_base(path: Path, mapped: bool = False) -> Base:
+    """SD2.1-base from a diffusers folder or from a single file. mapped: as for `read_tensors`. Raises ValueError for other models."""
+    base = _read_folder(path) if path.is_dir() else base_from(read_tensors(path, mapped=True), path)
+    return base if mapped else replace(base, unet=copied(base.unet), vae=copied(base.vae))
+
+
+def _read_folder(path: Path) -> Base:
     unet, vae = (read_model(_component(path, part)) for part in ("unet", "vae"))
     prediction = read_json(path / "scheduler" / "scheduler_config.json").get("prediction_type")
     heads = _heads(path / "unet" / "config.json")
@@ -104,7 +108,7 @@ def _checked(unet: Tensors, vae: Tensors, heads: tuple[int, ...] | None, name: s
         raise ValueError(f"{name} is Stable Diffusion 2's 768-pixel model (v-prediction); {WANTED}")
     unneeded = re.compile(r"^mid_block\.|\.attn2\.|transformer_blocks\.\d+\.norm2\.")
     kept = {key: value for key, value in unet.items() if not unneeded.search(key)}
-    return Base(copied(kept), copied(vae), heads, name)
+    return Base(kept, vae, heads, name)
 
 
 def _other_model(unet: Tensors) -> str | None:

@@ -13,7 +13,7 @@ from .shapes import check, find_hint_channels, find_unet_config
 
 
 def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> Weights:
-    """Base and adapter as one, computed in fp32, nothing changed in place.
+    """Base and adapter as one, computed in fp32, nothing changed in place, nothing left in a file that they are mapped from.
 
     SR LoRA: W + (8 / rank) B A. Bokeh LoRA: its scale 1 / rank goes into B.
     dtype: of U-Net and ControlNet; the VAE, small and touchy, stays in fp32.
@@ -37,7 +37,7 @@ def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> W
     check(weights, f"{base.name} + {adapter.name}")
     for part in (unet, weights.controlnet):
         for key, value in part.items():
-            part[key] = value.to(dtype)
+            part[key] = value.to(dtype, copy=True)
     return weights
 
 
@@ -45,7 +45,7 @@ def merge_vae(base: Base, adapter: Adapter) -> Tensors:
     """The VAE of `merge` alone, in fp32. Raises ValueError if the adapter does not fit the base."""
     misfit = f"{adapter.name} does not fit {base.name}"
     vae = _with_lora(base.vae, adapter.vae, adapter.rank_vae, adapter.vae_modules, torch.float32, misfit)
-    return {key: value.float() for key, value in vae.items()}
+    return {key: value.to(torch.float32, copy=True) for key, value in vae.items()}
 
 
 def _with_lora(tensors: Tensors, lora: Tensors, rank: int, modules: list[str], dtype: torch.dtype, misfit: str) -> Tensors:

@@ -131,6 +131,8 @@ def read_model(files: list[Path]) -> Tensors:
     """The tensors in the files that `find_model` has found, still in the files. Raises ValueError as `read_tensors`."""
     tensors = {}
     for file in files:
+        if not file.exists():
+            raise ValueError(f"{file.parent} has no {file.name}, where its index says that weights are; {AGAIN}.")
         if file.suffix != ".json":
             content = read_tensors(file, mapped=True)
             if not isinstance(content, dict):

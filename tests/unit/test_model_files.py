@@ -276,6 +276,18 @@ def test_folders_in_every_layout(tmp_path, ending, variant, shards):
     assert len(weights) == (2 if shards else 1) and all(map(depth.is_in_folder, weights))
 
 
+def test_a_missing_shard_is_named(tmp_path):
+    shutil.copytree(SD, tmp_path / "sd")
+    unet = tmp_path / "sd" / "unet"
+    (unet / UNET.name).unlink()
+    put_model(unet, load_file(UNET), "diffusion_pytorch_model", "safetensors", "", shards=True)
+    missing = unet / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    missing.unlink()
+    assert f"has no {missing.name}, where its index says" in refused(checkpoint.read_base, tmp_path / "sd")
+    (unet / f"{UNET.name}.index.json").write_text('{"weight_map": 3}', encoding="utf-8")
+    assert "does not say in which files" in refused(checkpoint.read_base, tmp_path / "sd")
+
+
 @pytest.mark.parametrize("name", ["model", "model_ema"])
 def test_depth_models_from_the_middle_of_training(tmp_path, name):
     tensors = torch.load(DEPTH, weights_only=True)["model"]
@@ -465,6 +477,10 @@ def test_no_file_stays_open_or_mapped(tmp_path, merged, single):
     kept += [read(tmp_path / ADAPTER.name) for read in (checkpoint.read_adapter, checkpoint.read_tensors, checkpoint.describe)]
     kept += [checkpoint.load(tmp_path / merged.name), checkpoint.read_tensors(tmp_path / merged.name)]
     kept += [checkpoint.read_vae(tmp_path / merged.name), checkpoint.read_vae(tmp_path / ADAPTER.name, tmp_path / "sd")]
+    one = checkpoint.read_base(tmp_path / "base.safetensors", mapped=True)
+    kept += [checkpoint.merge(one, checkpoint.read_adapter(tmp_path / ADAPTER.name, mapped=True), torch.float16)]
+    kept += [checkpoint.merge_vae(one, checkpoint.read_adapter(tmp_path / ADAPTER.name, mapped=True))]
+    del one
     kept += [depth.read_depth(tmp_path / DEPTH.name), files.read_map(tmp_path / "map.npy")]
     refused(checkpoint.read_base, tmp_path / "cut.ckpt")
     mapped = [line for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if str(tmp_path) in line]
