@@ -4,6 +4,7 @@ Disparity is (B, 1, H, W) in [0, 1], 1 = nearest. It is normalised once over a w
 for a whole batch, so that the frames of a video do not flicker.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,41 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .clips import Frames, extremes, is_finite, lower_median, percentiles
+from .clips import Frames, extremes, lower_median, percentiles
+from .planes import check_image as check_image
+from .planes import check_map, check_same_shape, fill_unknown, fit, match_batch, resize
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
 SUBJECT_SIDE = 256  # pixels of the map in which the nearest subject is looked for
-
-
-def check_image(image: Tensor) -> None:
-    """Raise ValueError unless `image` is a finite (B, 3, H, W) picture."""
-    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        raise ValueError(f"image is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width).")
-    if not is_finite(image):
-        raise ValueError("image holds NaN or infinite values; look for the node that made them.")
-
-
-def check_map(values: Tensor, name: str) -> None:
-    """Raise ValueError unless `values` is a finite (B, 1, H, W) map."""
-    if values.ndim != 4 or values.shape[1] != 1:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (batch, 1, height, width).")
-    if not is_finite(values):
-        raise ValueError(f"{name} holds NaN or infinite values; clean it, or normalise it from raw depth.")
-
-
-def match_batch(values: Tensor, batch: int, name: str) -> Tensor:
-    """Repeat a single map for a batch; raise ValueError if the counts can't go together."""
-    if len(values) not in (1, batch):
-        raise ValueError(f"{name} has {len(values)} frames for {batch} pictures; give one for all, or one each.")
-    return values.expand(batch, -1, -1, -1)
-
-
-def resize(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring a (B, 1, h, w) map to `size` (height, width), bilinear, smoothed when it shrinks."""
-    if tuple(values.shape[-2:]) == tuple(size):
-        return values
-    return F.interpolate(values.float(), size=tuple(size), mode="bilinear", antialias=True)
 
 
 def check_disparity(disparity: Tensor, may_be_constant: bool = False) -> None:
@@ -120,9 +93,11 @@ def to_disparity(values: Tensor, convention: str, depth_ratio: float = 10.0) -> 
 
     disparity: as it is. distance: 1 / distance. inverted depth, depth: pictures that are linear in distance, stretched
     to 0..1 with near = 1 or near = 0 (see `from_inverted_depth`, which `depth_ratio` is for).
-    Raises ValueError for an unknown convention, and for pictures outside 0..1.
+    Of all but distance, NaN and infinite values are filled from around them (in stereo they mark what could not be found).
+    Raises ValueError for an unknown convention, for pictures outside 0..1, and for a frame in which nothing is known.
     """
     if convention in ("inverted depth", "depth"):
+        values = fill_unknown(values, "depth")
         if values.amin() < 0 or values.amax() > 1:
             raise ValueError(
                 f"depth goes from {float(values.amin()):.4g} to {float(values.amax()):.4g}, so it is no picture in 0..1; "
@@ -133,7 +108,7 @@ def to_disparity(values: Tensor, convention: str, depth_ratio: float = 10.0) -> 
         return from_distance(values)
     if convention != "disparity":
         raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(CONVENTIONS.values())}.")
-    return values
+    return fill_unknown(values, "disparity")
 
 
 def from_distance(distance: Tensor, sky: Tensor | None = None) -> Tensor:
@@ -144,7 +119,7 @@ def from_distance(distance: Tensor, sky: Tensor | None = None) -> Tensor:
     """
     valid = torch.isfinite(distance) & torch.isfinite(1 / distance) & (distance > 0)
     if sky is not None:
-        valid &= match_batch(resize(sky, distance.shape[-2:]), len(distance), "sky") < 0.5
+        valid &= match_batch(fit(sky, distance.shape[-2:], "sky", "depth"), len(distance), "sky") < 0.5
     if not valid.any():
         raise ValueError("depth has no pixel with a finite positive distance; connect another depth map.")
     return torch.where(valid, 1 / distance.where(valid, torch.ones_like(distance)), torch.zeros_like(distance))
@@ -157,7 +132,7 @@ def from_inverted_depth(inverted: Tensor, depth_ratio: float = 10.0) -> Tensor:
     of the farthest point over that of the nearest) has to be given. Disparity is stretched so that white stays 1 and
     black stays 0.
     """
-    if depth_ratio <= 1:
+    if not 1 < depth_ratio < math.inf:
         raise ValueError(f"depth_ratio is {depth_ratio}; farthest over nearest distance is above 1.")
     distance = 1 + (1 - inverted.clamp(0, 1)) * (depth_ratio - 1)
     return (1 / distance - 1 / depth_ratio) / (1 - 1 / depth_ratio)
@@ -167,10 +142,11 @@ def focus_from_mask(disparity: Tensor, mask: Tensor, size: Sequence[int] | None 
     """Disparity in focus: the lower median over the pixels where `mask` (B or 1, 1, h, w) exceeds one half.
 
     size: (height, width) that disparity is brought to first, frame by frame; by default it keeps its own.
-    Raises ValueError if the mask is empty.
+    Raises ValueError if the mask is empty, and if it is of another shape than the disparity.
     """
-    check_map(mask, "focus mask")
     size = size or disparity.shape[-2:]
+    check_map(mask, "focus mask")
+    check_same_shape(mask, size, "focus mask", "the disparity")
     # Shrinking the mask could wash out a thin stroke.
     larger = [max(a, b) for a, b in zip(mask.shape[-2:], size)]
     masks = match_batch(mask, len(disparity), "focus mask")
@@ -286,8 +262,11 @@ def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int 
 
     smooth: radius in pixels of a closing and an opening, which drop thin cracks and hairlines.
     min_area: islands and holes smaller than this share of the picture are dropped, in 0..1.
+    Raises ValueError for NaN and a negative radius.
     """
     check_map(defocus, "defocus")
+    if smooth < 0:
+        raise ValueError(f"smooth is {smooth}; it is a radius of 0 or more pixels.")
     mask = (defocus <= threshold).float()
     if smooth:
         mask = _erode(widen(mask, smooth), smooth)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .aperture import Aperture
 from .color import linear_to_srgb, srgb_to_linear
-from .defocus import check_image, check_map, match_batch, resize, signed_radius, widen
+from .defocus import check_image, check_map, fit, match_batch, signed_radius, widen
 
 EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
@@ -49,7 +49,7 @@ def render(
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
     image: (B, 3, H, W) sRGB in [0, 1]; brighter values are kept as light.
-    disparity: (B or 1, 1, h, w) in [0, 1], 1 = nearest; resized to the image.
+    disparity: (B or 1, 1, h, w) in [0, 1], 1 = nearest; resized to the image, whose shape it must have.
     focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
     highlight_boost: stops of light added to clipped highlights out of focus.
     near_scale, far_scale: factors on the radius in front of and behind the focal plane.
@@ -65,7 +65,7 @@ def render(
             raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
     check_image(image)
     check_map(disparity, "disparity")
-    disparity = match_batch(resize(disparity, image.shape[-2:]), len(image), "disparity")
+    disparity = match_batch(fit(disparity, image.shape[-2:], "disparity"), len(image), "disparity")
     radii = signed_radius(disparity, focus, k)
     largest = max(image.shape[-2:]) / 2
     radii = torch.where(radii > 0, radii * near_scale, radii * far_scale).clamp(-largest, largest)

@@ -5,7 +5,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .defocus import FOCUS_THRESHOLD, K_TRAINED, check_image, match_batch, resize, signed_radius
+from .defocus import FOCUS_THRESHOLD, K_TRAINED, check_image, fit, match_batch, signed_radius
 
 IN_FOCUS, IN_FRONT, BEHIND = (0.30, 0.85, 0.35), (1.00, 0.55, 0.10), (0.20, 0.50, 1.00)
 
@@ -25,7 +25,7 @@ def focus_overlay(
     drawing: what `draw_legend` gives for the same values, so that the frames of a clip share it.
     """
     check_image(image)
-    disparity = match_batch(resize(disparity, image.shape[-2:]), len(image), "disparity")
+    disparity = match_batch(fit(disparity, image.shape[-2:], "disparity"), len(image), "disparity")
     radius = signed_radius(disparity, focus, k).div_(K_TRAINED)
     # As numbers, with which lerp chooses several times as fast as where does.
     in_focus, in_front = (radius.abs() <= FOCUS_THRESHOLD).to(radius), (radius > 0).to(radius)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .defocus import check_image, check_map, match_batch, resize, widen
+from .defocus import check_image, check_map, fit, match_batch, widen
 
 STEP = 0.04  # smallest change of disparity that counts as an edge
 VOTERS, VOTING_RADIUS = 250, 16  # around a pixel; the radius in units of the reach
@@ -27,11 +27,13 @@ def refine_edges(image: Tensor, disparity: Tensor, reach: int = 3) -> Tensor:
 
     image: (B, 3, H, W) in [0, 1]. disparity: (1 or B, 1, h, w) in [0, 1].
     reach: half the width of the map's soft edges, in pixels of the photo; they may lie about half as far beside the photo's.
-    Raises ValueError for values that are not finite, and counts of frames that don't match.
+    Raises ValueError for a reach below 1, values that are not finite, a map of another shape, and counts of frames that don't match.
     """
+    if reach < 1:
+        raise ValueError(f"reach is {reach}; soft edges reach 1 pixel at least.")
     check_image(image)
     check_map(disparity, "disparity")
-    disparity = resize(match_batch(disparity, len(image), "disparity"), image.shape[-2:])
+    disparity = match_batch(fit(disparity, image.shape[-2:], "disparity"), len(image), "disparity")
     return torch.cat([_snap(image[i : i + 1], disparity[i : i + 1].float(), reach) for i in range(len(image))])
 
 

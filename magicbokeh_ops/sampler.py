@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .color import match_low_frequencies, match_mean_and_spread
-from .defocus import check_image, check_map, resize
+from .defocus import check_image, check_map, check_same_shape, resize
 from .network import TIMESTEP, UNet
 from .patch_codec import lens_blur
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
@@ -334,10 +334,13 @@ def render(
     seed: samples the VAE's posterior; None takes its mean. noise: the sample itself, one per released tile.
     progress: called with (steps done, steps in all). show: called with the unscaled latent so far, after every few tiles.
     Returns the picture (1, 3, H * upscale, W * upscale) in [0, 1], and for "fast" its unscaled latent, sides rounded up.
-    Raises ValueError for a bad option, a picture below 64 pixels and NaN.
+    Raises ValueError for a bad option, a picture below 64 pixels, maps of another shape than the picture, and NaN.
     """
     check_image(image)
-    check_map(defocus, "defocus")
+    for name, values in {"defocus": defocus, "focus_mask": focus_mask}.items():
+        if values is not None:
+            check_map(values, name)
+            check_same_shape(values, image.shape[-2:], name)
     for name, value, choices in (("preset", preset, PRESETS), ("color_fix", color_fix, list(COLOR_FIXES))):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")

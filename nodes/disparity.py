@@ -4,9 +4,10 @@ import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus
+from ..magicbokeh_ops.planes import check_not_empty
 from ..magicbokeh_ops.refine import refine_edges
 from . import widgets
-from .tensors import image_to_planes, map_to_mask, mask_to_map
+from .tensors import count_frames, image_to_planes, is_picture, map_to_mask, mask_to_map, to_floats
 
 
 class DisparityFrom(io.ComfyNode):
@@ -65,25 +66,32 @@ class DisparityFrom(io.ComfyNode):
                 raise ValueError("This geometry holds no depth; connect one that was made by a depth model.")
             sky = depth.get("sky")
             sky = None if sky is None else mask_to_map(sky, "sky")
-            disparity = defocus.from_distance(mask_to_map(depth["depth"], "depth"), sky)
+            disparity = defocus.from_distance(mask_to_map(depth["depth"], "depth", None), sky)
         else:
-            values = mask_to_map(depth, "depth") if depth.ndim < 4 else cls.grey(depth)
+            picture = depth[None] if is_picture(depth) else depth
+            values = cls.grey(picture) if picture.ndim == 4 else mask_to_map(depth, "depth", None)
             disparity = defocus.to_disparity(values, defocus.CONVENTIONS[convention], depth_ratio)
         disparity = defocus.normalize(disparity, normalize)
         if image is not None:
             photo, _ = image_to_planes(image)
-            frames = max(len(photo), len(disparity))
+            frames = count_frames(image=photo, depth=disparity)
             photo, disparity = defocus.match_batch(photo, frames, "image"), defocus.match_batch(disparity, frames, "depth")
-            disparity = refine_edges(photo, disparity, refine) if refine else defocus.resize(disparity, photo.shape[-2:])
+            disparity = defocus.fit(disparity, photo.shape[-2:], "depth")
+            if refine:
+                disparity = refine_edges(photo, disparity, refine)
         elif refine:
             raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
         return io.NodeOutput(map_to_mask(disparity))
 
     @staticmethod
     def grey(image: torch.Tensor) -> torch.Tensor:
-        if image.shape[-1] == 1:
-            return mask_to_map(image[..., 0], "depth")
-        planes = image_to_planes(image, "depth")[0]
-        if (planes.amax(1) - planes.amin(1)).mean() > 0.03:
+        """Map of a grey picture, whose values may go anywhere."""
+        if image.shape[-1] not in (1, 3, 4):
+            raise ValueError(f"depth has shape {tuple(image.shape)}; connect an image or a mask.")
+        check_not_empty(image, "depth")
+        planes = to_floats(image)[..., :3].movedim(-1, 1)
+        spread, grey = planes.amax(1) - planes.amin(1), planes.mean(1, keepdim=True)
+        known = torch.isfinite(spread)
+        if known.any() and spread[known].mean() > 0.03 * max(1.0, float(grey[:, 0][known].amax())):
             raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
-        return planes.mean(1, keepdim=True)
+        return grey

@@ -7,7 +7,7 @@ from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
 from .page import save_view
 from .progress import Progress
-from .tensors import image_to_planes, mask_to_map, new_output
+from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
 MODES = ["point", "mask", "value", "box", "nearest subject"]
 
@@ -70,11 +70,14 @@ class DefocusMap(io.ComfyNode):
     def execute(
         cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None, focus_box=None
     ) -> io.NodeOutput:
-        disparity = mask_to_map(disparity, "disparity")
+        disparity = mask_to_map(disparity, "disparity", None)
         ops.check_disparity(disparity)
         photo = None if image is None else image_to_planes(image)[0]
-        frames = len(disparity) if photo is None else max(len(photo), len(disparity))
-        size = (disparity if photo is None else photo).shape[-2:]
+        if photo is None:
+            frames, size = len(disparity), disparity.shape[-2:]
+        else:
+            frames, size = count_frames(image=photo, disparity=disparity), photo.shape[-2:]
+            ops.check_same_shape(disparity, size, "disparity")
         if len(disparity) == 1:
             disparity = ops.resize(disparity, size)
         every = ops.match_batch(disparity, frames, "disparity")
@@ -86,6 +89,8 @@ class DefocusMap(io.ComfyNode):
         elif focus_mode == "point":
             focus = ops.focus_from_point(disparity, focus_x, focus_y, size)
         elif focus_mode == "box":
+            if photo is None:
+                raise ValueError("image is not connected; focus_box is in pixels of the photo, so focus_mode box needs it.")
             focus = ops.focus_from_box(disparity, *cls.edges(focus_box, *size), size)
         elif focus_mode == "nearest subject":
             focus = ops.focus_on_nearest(disparity, size)
@@ -110,12 +115,19 @@ class DefocusMap(io.ComfyNode):
     @staticmethod
     def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:
         """Left, top, right and bottom in 0..1 of the first box: one, a list, or a list for each frame, in pixels of the photo."""
-        while isinstance(boxes, list):
-            boxes = next((box for box in boxes if box), None)
-        if not boxes:
+        box = boxes
+        while isinstance(box, list | tuple):
+            box = next((one for one in box if one is not None and (not hasattr(one, "__len__") or len(one))), None)
+        if box is None:
             raise ValueError("focus_box holds no box; connect a detector that finds something, or set focus_mode to point.")
-        left, top = boxes["x"] / width, boxes["y"] / height
-        return left, top, left + boxes["width"] / width, top + boxes["height"] / height
+        try:
+            x, y, across, down = (float(dict(box)[side]) for side in ("x", "y", "width", "height"))
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"focus_box is {boxes!r:.80}; a box is x, y, width and height by name, as detectors give it."
+            ) from None
+        (left, right), (top, bottom) = sorted((x / width, (x + across) / width)), sorted((y / height, (y + down) / height))
+        return left, top, right, bottom
 
 
 class FocusMask(io.ComfyNode):
@@ -152,8 +164,7 @@ class FocusMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, defocus, threshold, smooth, min_area) -> io.NodeOutput:
-        defocus = mask_to_map(defocus, "defocus")
-        ops.check_map(defocus, "defocus")
+        defocus = mask_to_map(defocus, "defocus", widgets.DEFOCUS_LIMIT)
         result = new_output(len(defocus), *defocus.shape[-2:])
         for i in range(len(defocus)):
             result[i] = ops.focus_mask(defocus[i : i + 1], threshold, smooth, min_area)[0, 0]

@@ -1,5 +1,7 @@
 """The weight-free lens: one setting, or a sweep of focus and aperture."""
 
+import math
+
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
@@ -9,7 +11,7 @@ from ..magicbokeh_ops.sweep import EASINGS, sweep
 from . import widgets
 from .devices import compute_device
 from .progress import Progress
-from .tensors import image_to_planes, mask_to_map, new_output
+from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
 
 def look_inputs() -> list:
@@ -77,12 +79,14 @@ def render_frames(
     image, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
     near_scale, far_scale,
 ):  # fmt: skip
-    """One frame after another on the compute device; a single photo or disparity serves all frames."""
+    """One frame after another on the compute device; a single photo or disparity map (B, 1, H, W) serves all frames."""
     planes, alpha = image_to_planes(image)
-    disparity = mask_to_map(disparity, "disparity")
     ops.check_image(planes)
     ops.check_disparity(disparity)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
+    for name, value in (("k", sum(k)), ("near_scale", near_scale), ("far_scale", far_scale)):
+        if math.isnan(value):
+            raise ValueError(f"{name} is not a number; look at the node that gives it.")
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
     device = compute_device(lens.memory_needed(planes.shape[-2:], max(k) * max(near_scale, far_scale)))
     out = new_output(len(focus), *image.shape[1:])
@@ -134,9 +138,8 @@ class LensBlur(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
-        frames = max(len(image), len(disparity) if disparity.ndim == 3 else 1)
-        if len(image) not in (1, frames):
-            raise ValueError(f"image has {len(image)} frames, disparity {frames}; give one for all, or one each.")
+        disparity = mask_to_map(disparity, "disparity", None)
+        frames = count_frames(image=image, disparity=disparity)
         return io.NodeOutput(render_frames(image, disparity, [focus] * frames, [k] * frames, **look))
 
 
@@ -170,7 +173,13 @@ class Sweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus_from, focus_to, k_from, k_to, frames, easing, **look) -> io.NodeOutput:
-        frames = len(image) if len(image) > 1 else frames
+        disparity = mask_to_map(disparity, "disparity", None)
+        if len(image) > 1:
+            frames = count_frames(image=image, disparity=disparity)
+        elif len(disparity) not in (1, frames):
+            raise ValueError(
+                f"disparity has {len(disparity)} frames for a sweep of {frames}; give one for all, or set frames to that."
+            )
         focus = sweep(focus_from, focus_to, frames, easing)
         k = sweep(k_from, k_to, frames, easing, by_ratio=True)
         return io.NodeOutput(render_frames(image, disparity, focus, k, **look))

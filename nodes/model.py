@@ -12,7 +12,7 @@ from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.demo import NANO, NANO_LABEL
 from . import bokeh_model, folders, widgets
 from .progress import Progress
-from .tensors import image_to_planes, mask_to_map, new_output
+from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
 Model = io.Custom("MAGICBOKEH_MODEL")
 NO_BASE = "none (merged file)"
@@ -119,9 +119,7 @@ class MaskedAttention(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, focus_mask) -> io.NodeOutput:
-        mask = mask_to_map(focus_mask, "focus_mask")
-        ops.check_map(mask, "focus_mask")
-        return io.NodeOutput(replace(model, focus_mask=mask))
+        return io.NodeOutput(replace(model, focus_mask=mask_to_map(focus_mask, "focus_mask")))
 
 
 class Sampler(io.ComfyNode):
@@ -186,8 +184,8 @@ class Sampler(io.ComfyNode):
     @classmethod
     def execute(cls, model, vae, image, defocus, upscale, color_fix, preset, posterior_seed) -> io.NodeOutput:
         planes, alpha = image_to_planes(image)
-        blur = mask_to_map(defocus, "defocus")
-        frames = max(len(planes), len(blur))
+        blur = mask_to_map(defocus, "defocus", widgets.DEFOCUS_LIMIT)
+        frames = count_frames(image=planes, defocus=blur)
         planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
         mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
         progress = Progress(frames)

@@ -1,16 +1,31 @@
-"""ComfyUI's IMAGE and MASK to the planes of the library, and back."""
+"""ComfyUI's IMAGE and MASK to the planes of the library, and back: the one place for what they may hold."""
 
 import comfy.model_management as mm
 import torch
 from torch import Tensor
 
+from ..magicbokeh_ops.planes import check_levels, check_not_empty, check_range
+
+BRIGHTEST = 100.0  # sRGB, 16 stops above white; the rounding of a lens' FFT spreads brighter light over the picture
+
 
 def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
-    """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W) float32, and the alpha channel (B, H, W, 1) if there is one."""
+    """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W) float32, and the alpha channel (B, H, W, 1) if there is one.
+
+    Integers are scaled by their type. Light above 1 stays. Raises ValueError for pictures in 0..255 and the like, and without pixels.
+    """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
-        raise ValueError(f"{name} has shape {tuple(image.shape)}; connect an image with 3 or 4 channels.")
-    alpha = image[..., 3:] if image.shape[-1] == 4 else None
-    return image[..., :3].movedim(-1, 1).float(), alpha
+        raise ValueError(f"{name} has shape {tuple(image.shape)}; connect an image, (batch, height, width, 3 or 4 channels).")
+    check_not_empty(image, name)
+    image = to_floats(image)
+    planes, alpha = image[..., :3].movedim(-1, 1), None
+    check_levels(planes, name)
+    if planes.amax() > BRIGHTEST:
+        planes = planes.clamp(max=BRIGHTEST)
+    if image.shape[-1] == 4:
+        alpha = image[..., 3:]
+        check_range(alpha.movedim(-1, 1), f"the alpha channel of {name}")
+    return planes, alpha
 
 
 def planes_to_image(planes: Tensor, alpha: Tensor | None = None) -> Tensor:
@@ -21,13 +36,24 @@ def planes_to_image(planes: Tensor, alpha: Tensor | None = None) -> Tensor:
     return _keep(image)
 
 
-def mask_to_map(mask: Tensor, name: str) -> Tensor:
-    """MASK (B, H, W) or (H, W) to (B, 1, H, W) float32."""
+def mask_to_map(mask: Tensor, name: str, highest: float | None = 1.0) -> Tensor:
+    """MASK (B, H, W) or (H, W) to (B, 1, H, W) float32.
+
+    Integers are scaled by their type. highest: floats go from 0 to this, or anywhere if None. Raises ValueError if they don't.
+    """
     if mask.ndim == 2:
         mask = mask[None]
     if mask.ndim != 3:
         raise ValueError(f"{name} has shape {tuple(mask.shape)}; connect a mask, (batch, height, width).")
-    return mask[:, None].float()
+    if is_picture(mask):
+        raise ValueError(
+            f"{name} has shape {tuple(mask.shape)}, as a picture without its batch; connect a mask, (batch, height, width)."
+        )
+    check_not_empty(mask, name)
+    values = to_floats(mask, may_be_labels=True)[:, None]
+    if highest is not None:
+        check_range(values, name, highest)
+    return values
 
 
 def map_to_mask(values: Tensor) -> Tensor:
@@ -38,6 +64,33 @@ def map_to_mask(values: Tensor) -> Tensor:
 def new_output(*shape: int) -> Tensor:
     """An IMAGE (B, H, W, C) or MASK (B, H, W) to be filled frame by frame, where and how ComfyUI keeps them between nodes."""
     return torch.empty(shape, device=mm.intermediate_device(), dtype=_dtype())
+
+
+def is_picture(mask: Tensor) -> bool:
+    """Whether three dimensions are those of one picture, (height, width, channels), rather than of frames as narrow as that."""
+    return mask.ndim == 3 and mask.shape[-1] in (3, 4) and min(mask.shape[:2]) > 4
+
+
+def count_frames(**batches: Tensor) -> int:
+    """Frames that inputs have together, where one of them may serve for all. Raises ValueError if their counts don't match."""
+    for name, values in batches.items():
+        check_not_empty(values, name)
+    frames = max(map(len, batches.values()))
+    if any(len(values) not in (1, frames) for values in batches.values()):
+        counts = " and ".join(f"{name} has {len(values)}" for name, values in batches.items())
+        raise ValueError(f"{counts} frames; give one for all, or one each.")
+    return frames
+
+
+def to_floats(values: Tensor, may_be_labels: bool = False) -> Tensor:
+    """float32 of any type; integers are divided by the largest one of their type, unless they are labels, 0 and 1."""
+    floats = values.float()
+    if values.is_floating_point() or values.dtype == torch.bool or (may_be_labels and floats.amax() <= 1):
+        return floats
+    white = torch.iinfo(values.dtype).max
+    if white > 65535:  # such types say nothing about what they hold
+        white = next(usual for usual in (255, 65535, white) if floats.amax() <= usual)
+    return floats / white
 
 
 def _keep(values: Tensor) -> Tensor:

@@ -1,0 +1,141 @@
+"""Pictures and maps as planes (B, C, H, W): what they may be, and how one gets the size of the other."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .clips import is_finite
+
+OVERSHOOT = 0.1  # of values in 0..1, by which a resampling with a sharp kernel may leave the range
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless `image` is a finite (B, 3, H, W) picture."""
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(f"image is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width).")
+    check_not_empty(image, "image")
+    if not is_finite(image):
+        raise ValueError("image holds NaN or infinite values; look for the node that made them.")
+
+
+def check_levels(image: Tensor, name: str = "image") -> None:
+    """Raise ValueError for floats (B, ...) that are no picture in 0..1, but one in 0..255, in -1..1 or the like.
+
+    Light above 1 is told apart: half or more of what is not black lies below 2, or no more than a tenth of the picture is not
+    black, as with lamps at night.
+    """
+    low, high = float(image.amin()), float(image.amax())
+    if low >= -OVERSHOOT and high <= 2:
+        return
+    lit, bright, negative = 0, 0, 0
+    for frame in image:  # since a clip may fill the memory by itself
+        lit += int((frame.abs() > 1 / 64).sum())
+        bright += int((frame > 2).sum())
+        negative += int((frame < -OVERSHOOT).sum())
+    if bright > lit / 2 and lit > image.numel() / 10:
+        raise ValueError(
+            f"{name} goes from {low:.4g} to {high:.4g}, most of it above 2, but white is 1; divide it by what is white in it (255 for "
+            "8 bits), or darken it if this is light."
+        )
+    if negative > image.numel() / 20:
+        raise ValueError(f"{name} goes from {low:.4g} to {high:.4g}, but black is 0; bring -1..1 to 0..1 by (x + 1) / 2.")
+
+
+def check_map(values: Tensor, name: str) -> None:
+    """Raise ValueError unless `values` is a finite (B, 1, H, W) map."""
+    check_map_shape(values, name)
+    if not is_finite(values):
+        raise ValueError(
+            f"{name} holds NaN or infinite values; Disparity From Depth fills such pixels of a depth map, in other maps look for "
+            "the node that made them."
+        )
+
+
+def check_map_shape(values: Tensor, name: str) -> None:
+    """Raise ValueError unless `values` is a (B, 1, H, W) map, of any values."""
+    if values.ndim != 4 or values.shape[1] != 1:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}; it must be (batch, 1, height, width).")
+    check_not_empty(values, name)
+
+
+def check_not_empty(values: Tensor, name: str) -> None:
+    """Raise ValueError for a tensor without frames or without pixels."""
+    if values.numel() == 0:
+        raise ValueError(f"{name} is empty (its shape is {tuple(values.shape)}); look for the node that left nothing over.")
+
+
+def check_range(values: Tensor, name: str, highest: float = 1.0) -> None:
+    """Raise ValueError unless `values` is a finite (B, 1, H, W) map within 0..highest, but for what a resampling overshoots."""
+    check_map(values, name)
+    low, high = float(values.amin()), float(values.amax())
+    if low < -OVERSHOOT or high > highest + OVERSHOOT:
+        raise ValueError(
+            f"{name} goes from {low:.4g} to {high:.4g}; it must lie in 0..{highest:g}, so divide it by 255 if that is its white."
+        )
+
+
+def match_batch(values: Tensor, batch: int, name: str) -> Tensor:
+    """Repeat a single map for a batch; raise ValueError if the counts can't go together."""
+    if len(values) not in (1, batch):
+        raise ValueError(f"{name} has {len(values)} frames for {batch} pictures; give one for all, or one each.")
+    return values.expand(batch, -1, -1, -1)
+
+
+def resize(values: Tensor, size: Sequence[int]) -> Tensor:
+    """Bring a (B, 1, h, w) map to `size` (height, width), bilinear, smoothed when it shrinks."""
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    return F.interpolate(values.float(), size=tuple(size), mode="bilinear", antialias=True)
+
+
+def check_same_shape(values: Tensor, size: Sequence[int], name: str, of: str = "the photo") -> None:
+    """Raise ValueError if a map (B, 1, h, w) is not of the shape of what it belongs to, which has `size` (height, width).
+
+    The ratios of the sides may differ by 2 %, and by what rounding the sides of the smaller one by a pixel does. A map of one
+    value has no shape. of: what it belongs to.
+    """
+    own = tuple(values.shape[-2:])
+    (h, w), (height, width) = sorted((own, tuple(size)), key=math.prod)
+    alike = (w - 1) * height <= 1.02 * width * (h + 1) and (h - 1) * width <= 1.02 * height * (w + 1)
+    if not alike and values.amin() < values.amax():
+        raise ValueError(
+            f"{name} is {own[1]} x {own[0]} pixels and {of} {size[1]} x {size[0]}, which is another shape, so it would be "
+            "stretched; crop both alike."
+        )
+
+
+def fit(values: Tensor, size: Sequence[int], name: str, of: str = "the photo") -> Tensor:
+    """`resize` for a map that somebody gives for a photo of `size`. Raises ValueError as `check_same_shape`."""
+    check_same_shape(values, size, name, of)
+    return resize(values, size)
+
+
+def fill_unknown(values: Tensor, name: str) -> Tensor:
+    """A map (B, 1, H, W) with its NaN and infinite values filled from what is known around them; all others are kept.
+
+    Raises ValueError for a frame in which nothing is known.
+    """
+    check_map_shape(values, name)
+    if is_finite(values):
+        return values
+    return torch.cat([_fill_frame(frame[None].float(), name) for frame in values])
+
+
+def _fill_frame(frame: Tensor, name: str) -> Tensor:
+    known = torch.isfinite(frame)
+    if not known.any():
+        raise ValueError(f"{name} has a frame without one finite value; connect another depth map.")
+    levels = [torch.cat([frame.where(known, torch.zeros_like(frame)), known.to(frame)], 1)]
+    while max(levels[-1].shape[-2:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    filled = levels[-1][:, :1] / levels[-1][:, 1:]
+    for level in reversed(levels[:-1]):
+        height, width = level.shape[-2:]
+        value, share = level.split(1, 1)
+        # From coarse to fine, the coarser one only where the finer one knows little.
+        filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., :height, :width]
+        filled = torch.lerp(filled, value / share.clamp(min=1e-12), (4 * share).clamp(max=1))
+    return frame.where(known, filled)

@@ -1,0 +1,295 @@
+"""What comes into the nodes' sockets: each kind is taken as meant, or refused in one sentence."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+import torch
+
+from tests.unit import stand_in_host as host
+
+HEIGHT, WIDTH = 66, 88
+BOX = {"x": 8, "y": 8, "width": 16, "height": 16}
+
+
+@dataclass(frozen=True)
+class Model:
+    """In place of a loaded model, as far as inputs go."""
+
+    focus_mask: object = None
+
+
+def noise(frames=1, height=HEIGHT, width=WIDTH, channels=3):
+    return torch.rand(frames, height, width, channels, generator=torch.Generator().manual_seed(0))
+
+
+def ramp(frames=1, height=HEIGHT, width=WIDTH):
+    return torch.linspace(0, 1, width).expand(frames, height, width).clone()
+
+
+def sampled(image=None, defocus=None, focus_mask=None):
+    model = Model(
+        None if focus_mask is None else host.run(host.nodes.MaskedAttention, model=Model(), focus_mask=focus_mask)[0].focus_mask
+    )
+    return host.run(host.nodes.Sampler, model=model, vae=None, image=image, defocus=defocus)
+
+
+# Every socket for a picture or a map, with what goes into the others.
+PICTURES = {
+    "lens": lambda image: host.run(host.nodes.LensBlur, image=image, disparity=ramp(), k=4.0),
+    "sweep": lambda image: host.run(host.nodes.Sweep, image=image, disparity=ramp(), frames=2, k_from=4.0, k_to=2.0),
+    "defocus map": lambda image: host.run(host.nodes.DefocusMap, image=image, disparity=ramp()),
+    "disparity from": lambda image: host.run(host.nodes.DisparityFrom, image=image, depth=ramp(), refine=2),
+}
+MASKS = {
+    "focus_mask of Defocus Map": lambda mask: host.run(
+        host.nodes.DefocusMap, disparity=ramp(), focus_mode="mask", focus_mask=mask
+    ),
+    "focus_mask of Masked Attention": lambda mask: (
+        host.run(host.nodes.MaskedAttention, model=Model(), focus_mask=mask)[0].focus_mask,
+    ),
+    "defocus of Focus Mask": lambda mask: host.run(host.nodes.FocusMask, defocus=mask),
+    "disparity of Lens Blur": lambda mask: host.run(host.nodes.LensBlur, image=noise(), disparity=mask, k=4.0),
+    "disparity of Sweep": lambda mask: host.run(
+        host.nodes.Sweep, image=noise(), disparity=mask, frames=2, k_from=4.0, k_to=2.0
+    ),
+    "disparity of Defocus Map": lambda mask: host.run(host.nodes.DefocusMap, disparity=mask),
+    "sky": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": 1 + ramp(), "sky": mask}),
+}
+DEPTHS = {
+    "depth": lambda mask: host.run(host.nodes.DisparityFrom, depth=mask),
+    "geometry": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": mask}),
+}
+
+
+def every(sockets):
+    return pytest.mark.parametrize("give", sockets.values(), ids=sockets)
+
+
+def same(found, expected, tolerance):
+    for one, other in zip(found, expected):
+        assert torch.allclose(
+            torch.as_tensor(one, dtype=torch.float32), torch.as_tensor(other, dtype=torch.float32), atol=tolerance
+        )
+
+
+INTEGERS = {torch.uint8: 255, torch.uint16: 65535, torch.int16: 32767, torch.int32: 255, torch.int64: 65535}
+FLOATS = (torch.float16, torch.bfloat16, torch.float64)
+
+
+@every(PICTURES)
+@pytest.mark.parametrize("kind", [*INTEGERS, *FLOATS], ids=str)
+def test_pictures_of_any_type(give, kind):
+    levels = (noise() * INTEGERS.get(kind, 1)).round() if kind in INTEGERS else noise().to(kind)
+    same(give(levels.to(kind)), give(levels.float() / INTEGERS.get(kind, 1)), 1e-5)
+
+
+@every({**MASKS, **DEPTHS})
+@pytest.mark.parametrize("kind", [*INTEGERS, *FLOATS], ids=str)
+def test_maps_of_any_type(give, kind):
+    levels = (ramp() * INTEGERS.get(kind, 1)).round() if kind in INTEGERS else ramp().to(kind)
+    same(give(levels.to(kind)), give(levels.float() / INTEGERS.get(kind, 1)), 1e-4)
+
+
+@every({**MASKS, **DEPTHS})
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.uint16, torch.int64], ids=str)
+def test_labels_of_any_type(give, kind):
+    labels = (ramp() > 0.5).to(kind)
+    same(give(labels), give(labels.float()), 1e-6)
+
+
+@every(PICTURES)
+def test_pictures_in_0_to_255_are_refused(give):
+    for image in (255 * noise(), 2 * noise() - 1):
+        with pytest.raises(ValueError, match="image goes from"):
+            give(image)
+
+
+@every(MASKS)
+def test_maps_in_0_to_255_are_refused(give):
+    for mask in (255 * ramp(), 2 * ramp() - 1):
+        with pytest.raises(ValueError, match="goes from"):
+            give(mask)
+
+
+def test_defocus_of_the_largest_k_is_taken():
+    (defocus, *_) = host.run(host.nodes.DefocusMap, disparity=ramp(), k=512.0, focus_mode="value", focus=0.0)
+    assert defocus.amax() == 16
+    assert host.run(host.nodes.FocusMask, defocus=defocus)[0].amax() == 1
+
+
+def test_the_sampler_refuses_what_is_no_picture_no_defocus_or_no_mask():
+    for inputs, message in (
+        ({"image": 255 * noise(), "defocus": ramp()}, "image goes from"),
+        ({"image": noise(), "defocus": 255 * ramp()}, r"defocus goes from 0 to 255; it must lie in 0..16"),
+        ({"image": noise(), "defocus": ramp(), "focus_mask": 255 * ramp()}, "focus_mask goes from"),
+        ({"image": noise(0), "defocus": ramp()}, "image is empty"),
+        ({"image": noise(), "defocus": ramp(0)}, "defocus is empty"),
+        ({"image": noise(2), "defocus": ramp(3)}, "image has 2 and defocus has 3 frames"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sampled(**inputs)
+
+
+@every(PICTURES)
+def test_light_and_overshoot_leave_the_rest_alone(give):
+    """A lamp as bright as half precision goes, and pixels below black: far from them nothing changes."""
+    plain = noise()
+    odd = plain.clone()
+    odd[:, 30:33, 2:5], odd[:, 30:33, 6:8] = 65504.0, -0.2
+    for one, other in zip(give(odd), give(plain)):
+        if torch.is_tensor(one):
+            assert torch.isfinite(one).all()
+            assert torch.allclose(one[:, :, 40:], other[:, :, 40:], atol=2e-3)
+
+
+@every(PICTURES)
+@pytest.mark.parametrize("shape", [(0, HEIGHT, WIDTH), (1, 0, WIDTH), (1, HEIGHT, 0)])
+def test_no_picture_is_one_sentence(give, shape):
+    with pytest.raises(ValueError, match="^image is empty"):
+        give(torch.zeros(*shape, 3))
+
+
+@every({**MASKS, **DEPTHS})
+@pytest.mark.parametrize("shape", [(0, HEIGHT, WIDTH), (1, 0, WIDTH), (1, HEIGHT, 0), (0, WIDTH)])
+def test_no_map_is_one_sentence(give, shape):
+    with pytest.raises(ValueError, match=r"^\w+ is empty"):
+        give(torch.zeros(*shape))
+
+
+def test_no_depth_picture_is_one_sentence():
+    with pytest.raises(ValueError, match="^depth is empty"):
+        host.run(host.nodes.DisparityFrom, depth=torch.zeros(0, HEIGHT, WIDTH, 3))
+
+
+@every(PICTURES)
+def test_a_picture_without_its_batch_is_no_clip(give):
+    with pytest.raises(ValueError, match="image has shape"):
+        give(noise()[0])
+
+
+@every(MASKS)
+def test_a_picture_in_place_of_a_mask_is_no_clip(give):
+    with pytest.raises(ValueError, match="a picture without its batch"):
+        give(noise()[0])
+
+
+def test_a_depth_picture_without_its_batch_is_one_picture():
+    picture = ramp()[..., None].expand(-1, -1, -1, 3)
+    same(host.run(host.nodes.DisparityFrom, depth=picture[0]), host.run(host.nodes.DisparityFrom, depth=picture), 0)
+    narrow = torch.rand(3, HEIGHT, 3)  # frames of three columns
+    assert host.run(host.nodes.DisparityFrom, depth=narrow)[0].shape == narrow.shape
+
+
+def test_depth_may_go_anywhere_where_it_is_stretched():
+    for depth in (255 * ramp(), -1000 * ramp()[..., None].expand(-1, -1, -1, 3), (1 + ramp()) / 1e6):
+        (found,) = host.run(host.nodes.DisparityFrom, depth=depth, normalize="minmax")
+        assert found.amin() == 0 and found.amax() == 1
+    with pytest.raises(ValueError, match="depth is a coloured picture"):
+        host.run(host.nodes.DisparityFrom, depth=255 * noise())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_unknown_depth_is_filled(bad):
+    holes = ramp()
+    holes[:, 20:30, 20:30] = bad
+    for depth in (holes, holes[..., None].expand(-1, -1, -1, 3)):
+        (found,) = host.run(host.nodes.DisparityFrom, depth=depth, normalize="none")
+        assert (found - ramp()).abs().amax() < 0.1
+    with pytest.raises(ValueError, match="Disparity From Depth fills"):
+        host.run(host.nodes.LensBlur, image=noise(), disparity=holes)
+
+
+SHAPES = {
+    "lens": lambda mask: host.run(host.nodes.LensBlur, image=noise(), disparity=mask, k=4.0),
+    "sweep": lambda mask: host.run(host.nodes.Sweep, image=noise(), disparity=mask, frames=2, k_from=4.0, k_to=2.0),
+    "defocus map": lambda mask: host.run(host.nodes.DefocusMap, image=noise(), disparity=mask),
+    "focus_mask": MASKS["focus_mask of Defocus Map"],
+    "disparity from": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask),
+    "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
+    "sky": MASKS["sky"],
+}
+
+
+@every(SHAPES)
+def test_a_map_of_another_shape_is_refused(give):
+    for height, width in ((HEIGHT, HEIGHT), (WIDTH, HEIGHT), (10 * HEIGHT, 9 * WIDTH)):
+        with pytest.raises(
+            ValueError, match=rf"is {width} x {height} pixels and \D+ {WIDTH} x {HEIGHT}, which is another shape"
+        ):
+            give(ramp(1, height, width))
+    for height, width in ((33, 44), (7, 9), (132, 177)):
+        give(ramp(1, height, width))
+
+
+def test_load_image_s_empty_mask_says_that_it_is_empty():
+    with pytest.raises(ValueError, match="focus mask is empty"):
+        MASKS["focus_mask of Defocus Map"](torch.zeros(1, 64, 64))
+
+
+def test_counts_of_frames_are_named_as_they_are():
+    sweep = partial(host.run, host.nodes.Sweep, frames=2)
+    for run, message in (
+        (lambda: sweep(image=noise(), disparity=ramp(3)), "disparity has 3 frames for a sweep of 2"),
+        (lambda: sweep(image=noise(3), disparity=ramp(2)), "image has 3 and disparity has 2 frames"),
+        (lambda: host.run(host.nodes.LensBlur, image=noise(3), disparity=ramp(2)), "image has 3 and disparity has 2 frames"),
+        (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 and disparity has 3 frames"),
+        (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 and depth has 3 frames"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run()
+    assert len(sweep(image=noise(), disparity=ramp(2))[0]) == 2
+    assert len(sweep(image=noise(3), disparity=ramp(1))[0]) == 3
+
+
+def test_boxes():
+    focus = partial(host.run, host.nodes.DefocusMap, disparity=ramp(1, 33, 44), focus_mode="box")
+    backwards = {"x": 24, "y": 24, "width": -16, "height": -16}
+    for boxes in (
+        BOX,
+        [BOX, {"x": 0, "y": 0, "width": 3, "height": 3}],
+        [[], None, [BOX]],
+        (BOX,),
+        backwards,
+        {**BOX, "score": 0.5},
+    ):
+        assert focus(image=noise(), focus_box=boxes)[1] == pytest.approx(16 / WIDTH, abs=0.02)
+    for boxes in (None, [], [[], []], [None]):
+        with pytest.raises(ValueError, match="holds no box"):
+            focus(image=noise(), focus_box=boxes)
+    for boxes in (
+        [8, 8, 24, 24],
+        [[8.0, 8, 24, 24]],
+        torch.tensor([[8, 8, 24, 24]]),
+        {"x": 1, "y": 2},
+        {**BOX, "x": None},
+        "face",
+    ):
+        with pytest.raises(ValueError, match="x, y, width and height by name"):
+            focus(image=noise(), focus_box=boxes)
+    for x in (-100, WIDTH + 1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="nothing of it lies in the photo"):
+            focus(image=noise(), focus_box={**BOX, "x": x})
+
+
+def test_a_box_needs_the_photo_that_it_counts_in():
+    with pytest.raises(ValueError, match="image is not connected; focus_box is in pixels of the photo"):
+        host.run(host.nodes.DefocusMap, disparity=ramp(1, 33, 44), focus_mode="box", focus_box=BOX)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -1.0])
+def test_linked_numbers_are_checked(bad):
+    """ComfyUI checks what is typed into a widget, not what a link brings."""
+    for run, message in (
+        (lambda: host.run(host.nodes.LensBlur, image=noise(), disparity=ramp(), k=bad), "^k is"),
+        (lambda: host.run(host.nodes.LensBlur, image=noise(), disparity=ramp(), near_scale=bad), "^near_scale is"),
+        (lambda: host.run(host.nodes.Sweep, image=noise(), disparity=ramp(), frames=2, k_to=bad), "^k is"),
+        (
+            lambda: host.run(host.nodes.DisparityFrom, depth=ramp(), convention="depth (near = black)", depth_ratio=bad),
+            "^depth_ratio is",
+        ),
+        (lambda: host.run(host.nodes.FocusMask, defocus=ramp(), smooth=-1), "^smooth is -1"),
+        (lambda: host.run(host.nodes.DisparityFrom, depth=ramp(), image=noise(), refine=-1), "^reach is -1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run()
