@@ -47,8 +47,8 @@ def test_what_is_not_finite_is_found_in_any_frame(monkeypatch, bad):
 
 
 def test_focus_of_frames_that_are_resized_one_at_a_time():
-    near, mask = torch.rand(3, 1, 30, 40), (torch.rand(3, 1, 50, 50) > 0.7).float()
-    size = (60, 50)
+    near, mask = torch.rand(3, 1, 30, 40), (torch.rand(3, 1, 50, 67) > 0.7).float()
+    size = (60, 80)
     whole = defocus.resize(near, size)
     for find, where in (
         (defocus.focus_from_mask, (mask,)),

@@ -63,17 +63,17 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         [plane(), photo()],
     ),
     "MagicBokehDefocusMap": (defocus_map(), [plane(), photo(), plane()]),
-    "MagicBokehDefocusMap, mask": (defocus_map(focus_mode="mask"), [plane(), photo(), plane(1, 20, 50)]),
+    "MagicBokehDefocusMap, mask": (defocus_map(focus_mode="mask"), [plane(), photo(), plane(1, 60, 54)]),
     "MagicBokehDefocusMap, box": (defocus_map(focus_mode="box", focus_box=BOX), [plane(), photo(), plane()]),
     "MagicBokehDefocusMap, subject": (defocus_map(focus_mode="nearest subject"), [plane(1, 20, 18), photo(), plane()]),
     "MagicBokehFocusMask": (
         lambda defocus: run(nodes.FocusMask, defocus=defocus, threshold=0.5, smooth=1, min_area=0.02),
         [plane()],
     ),
-    "MagicBokehSampler": (sampler(), [photo(1, 66, 70), plane(1), plane(1, 30, 20)]),
+    "MagicBokehSampler": (sampler(), [photo(1, 66, 70), plane(1, 33, 35), plane(1, 44, 47)]),
     "MagicBokehSampler, reference": (
         sampler(preset="reference", color_fix="wavelet", upscale=1.25),
-        [rgba(1, 66, 70), plane(1, 66, 70), plane(1)],
+        [rgba(1, 66, 70), plane(1, 66, 70), plane(1, 33, 35)],
     ),
     "MagicBokehMaskedAttention": (lambda focus_mask: masked(focus_mask).focus_mask, [plane()]),
 }
