@@ -101,6 +101,13 @@ def find_focus(
     raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
 
 
+def read_disparity(path: Path, convention: str, normalize: str, photo: Tensor) -> Tensor:
+    """What `defocus.normalize` makes of a depth map that goes with `photo`."""
+    near = defocus.normalize(defocus.to_disparity(files.read_map(path), convention), normalize)
+    defocus.check_same_shape(near, photo.shape[-2:], "disparity")
+    return near
+
+
 def compute_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -121,7 +128,9 @@ def options(*some):
     return decorate
 
 
-DEPTH_MAP = "Depth map, white = nearest unless --convention says otherwise: picture, EXR, TIFF or .npy."
+DEPTH_MAP = (
+    "Depth map, white = nearest unless --convention says otherwise: picture, EXR, PFM, TIFF or .npy, of the photo's shape."
+)
 k_option = click.option(
     "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
 )
@@ -277,14 +286,14 @@ def render_command(
     files.check_output(output)
     rgb, alpha = files.read_photo(photo)
     released = preset == "reference"
+    normalize = normalize or ("none" if released else "percentile")
     if (disparity is None) == (depth_model is None):
         raise click.UsageError("Give either --disparity or --depth-model.")
     if depth_model is not None:
         with torch.inference_mode():
-            near = load_depth(depth_model, input_size, device, refine)(rgb)
+            near = defocus.normalize(load_depth(depth_model, input_size, device, refine)(rgb), normalize)
     else:
-        near = defocus.to_disparity(files.read_map(disparity), convention)
-    near = defocus.normalize(near, normalize or ("none" if released else "percentile"))
+        near = read_disparity(disparity, convention, normalize, rgb)
     if released:
         near = defocus.cut_to_8_bit(near)
     from_mask = defocus.released_focus if released else defocus.focus_from_mask
@@ -353,7 +362,7 @@ def lens_command(
     device = compute_device(device)
     files.check_output(output)
     rgb, alpha = files.read_photo(photo)
-    near = defocus.normalize(defocus.to_disparity(files.read_map(disparity), convention), normalize)
+    near = read_disparity(disparity, convention, normalize, rgb)
     focus = find_focus(near, focus, focus_point, focus_mask)
     result = lens.render(
         rgb.to(device),
@@ -508,7 +517,7 @@ def evaluate_depth_command(folder, model, input_size, cap, device):
     measured = (folder / "distance").is_dir()
     # Integers have no unit.
     truths = (
-        files.pair(folder / "distance", photos, (".npy", ".exr"))
+        files.pair(folder / "distance", photos, (".npy", ".exr", ".pfm"))
         if measured
         else files.pair(folder / "disparity", photos, files.MAPS)
     )

@@ -9,23 +9,27 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .planes import check_levels, check_not_empty
 from .weights.reading import write_whole
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-MAPS = (".png", ".npy", ".tif", ".tiff", ".exr")
+MAPS = (".png", ".npy", ".tif", ".tiff", ".exr", ".pfm")
 
 
 def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
     """sRGB (1, 3, H, W) in [0, 1] and alpha (1, 1, H, W) or None.
 
     Any picture that Pillow reads, upright as its EXIF orientation says and in sRGB as its colour profile says, or a
-    float array `.npy` (H, W, 3). Raises ValueError for anything else.
+    float array `.npy` (H, W, 3) whose white is 1. Raises ValueError for anything else.
     """
     if path.suffix.lower() == ".npy":
         values = _read_npy(path)
         if values.ndim != 3 or values.shape[2] != 3:
             raise ValueError(f"{path} has shape {values.shape}; a photo is (height, width, 3).")
-        return torch.from_numpy(values).permute(2, 0, 1)[None], None
+        planes = torch.from_numpy(values).permute(2, 0, 1)[None]
+        check_not_empty(planes, str(path))
+        check_levels(planes, str(path))
+        return planes, None
     picture = _open(path)
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"{path} is a {picture.mode} picture; a photo has 8-bit colours (or is a .npy of floats).")
@@ -45,7 +49,8 @@ def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
 def read_map(path: Path) -> Tensor:
     """A map (1, 1, H, W), float32: integers become 0..1, floats stay as they are.
 
-    1-, 8- and 16-bit pictures, float TIFF, EXR (channel Y or Z, or grey R, G, B) or a float array `.npy` (H, W).
+    1-, 8- and 16-bit pictures, float TIFF, EXR (channel Y or Z, or grey R, G, B), PFM (its scale is no more than a hint for
+    viewers, and not applied) or a float array `.npy` (H, W). Floats may hold NaN and infinity, which mark unknown pixels.
     Raises ValueError for anything else, and for coloured pictures.
     """
     if path.suffix.lower() == ".npy":
@@ -161,7 +166,8 @@ def _open(path: Path) -> Image.Image:
 
 
 def _grey(values: np.ndarray, path: Path) -> np.ndarray:
-    if (values.max(2) - values.min(2)).mean() > 0.03 * max(1.0, float(values.max())):
+    known = values[np.isfinite(values).all(2)]
+    if known.size and np.ptp(known, 1).mean() > 0.03 * max(1.0, float(known.max())):
         raise ValueError(f"{path} is coloured; give the grey map, not its colour rendering.")
     return values.mean(2)
 

@@ -87,11 +87,17 @@ def find_scenes(folder: Path, k: float) -> list[Scene]:
 
 
 def find_disparity(folder: Path, scenes: Sequence[Scene]) -> dict[str, Path]:
-    """Maps in [0, 1], 1 = nearest, by stem. Raises ValueError for a missing partner and for values that are no disparity."""
+    """Maps in [0, 1], 1 = nearest, by stem.
+
+    Raises ValueError for a missing partner, for values that are no disparity, and for another shape than the picture's.
+    """
     found = files.pair(folder, [scene.name for scene in scenes], files.MAPS)
-    for path in found.values():
+    for scene in scenes:
+        path, size = found[scene.name], files.read_photo(scene.photo)[0].shape[-2:]
         try:
-            defocus.check_disparity(files.read_map(path))
+            disparity = files.read_map(path)
+            defocus.check_disparity(disparity)
+            defocus.check_same_shape(disparity, size, "disparity")
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return found

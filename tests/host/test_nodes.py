@@ -211,7 +211,6 @@ def test_disparity_from(host):
         (defocus("ramp", mask="empty 64", focus_mode="mask"), "focus mask is empty"),
         (disparity_from(node("TestImage", kind="photo")), "coloured"),
         (disparity_from(node("TestGeometry", far_is="missing")), "holds no depth"),
-        (disparity_from(node("TestMask", kind="with NaN")), "NaN"),
         (disparity_from(node("TestMask", kind="metres"), convention="depth (near = black)"), "choose the convention distance"),
         (disparity_from(node("TestMask", kind="left half"), refine=3), "image is not connected; refine needs the photo"),
         (disparity_from(node("TestMask", kind="empty 64")), "constant"),

@@ -91,6 +91,33 @@ def test_errors_are_one_line(scene, arguments, code, message):
     assert last.startswith("Error: ") and message in last
 
 
+def test_unknown_disparity_is_filled(scene):
+    folder, _, disparity = scene
+    run(folder, "--focus", 0.4, "--k", 6, "--normalize", "none")
+    whole = np.load(folder / "out.npy")
+    holes = disparity[0, 0].numpy().copy()
+    holes[5:9, 5:9], holes[20, 30] = np.inf, np.nan
+    header = b"Pf\n60 40\n-1\n"
+    (folder / "holes.pfm").write_bytes(header + holes[::-1].astype("<f4").tobytes())
+    run(folder, "--focus", 0.4, "--k", 6, "--normalize", "none", "-d", folder / "holes.pfm")
+    assert np.abs(np.load(folder / "out.npy") - whole).max() < 0.05
+    np.save(folder / "disparity.npy", np.full((40, 60), np.nan, dtype=np.float32))
+    assert "without one finite value" in run(folder, "--focus", 0.4, code=1).output
+
+
+def test_maps_of_another_shape_are_refused(scene):
+    folder, _, disparity = scene
+    Image.fromarray(np.eye(40, dtype=bool)).save(folder / "square.png")
+    message = run(folder, "--focus-mask", folder / "square.png", code=1).output
+    assert "focus mask is 40 x 40 pixels and the disparity 60 x 40" in message
+    np.save(folder / "disparity.npy", disparity[0, 0, :, :50].numpy())
+    message = run(folder, "--focus", 0.4, code=1).output
+    assert "disparity is 50 x 40 pixels and the photo 60 x 40" in message
+    asked = ["render", str(folder / "photo.npy"), "-d", str(folder / "disparity.npy"), "--focus", "0.4", "--model", "nano"]
+    result = CliRunner().invoke(main, [*asked, "-o", str(folder / "out.npy")])
+    assert result.exit_code == 1 and "disparity is 50 x 40 pixels and the photo 60 x 40" in result.output
+
+
 def test_constant_disparity_is_an_error_only_where_it_must_be_stretched(scene):
     folder = scene[0]
     np.save(folder / "disparity.npy", np.full((40, 60), 0.5, dtype=np.float32))

@@ -82,6 +82,36 @@ def test_exr_maps(tmp_path, values, channel):
     assert np.allclose(files.read_map(tmp_path / "map.exr")[0, 0], values * 10)
 
 
+@pytest.mark.parametrize(("order", "scale"), [("<", "-1.0"), (">", "1"), ("<", "-0.003922")])
+def test_pfm_maps(tmp_path, values, order, scale):
+    """Rows from the bottom up, bytes in either order; the scale tells viewers how bright to be, and depth tools leave it at that."""
+    values = 300 * values
+    values[1, 2] = np.inf
+    header = f"Pf\n{values.shape[1]} {values.shape[0]}\n{scale}\n".encode()
+    (tmp_path / "map.pfm").write_bytes(header + values[::-1].astype(f"{order}f4").tobytes())
+    assert np.array_equal(files.read_map(tmp_path / "map.pfm")[0, 0], values)
+    (tmp_path / "cut.pfm").write_bytes((tmp_path / "map.pfm").read_bytes()[:60])
+    with pytest.raises(ValueError, match="damaged"):
+        files.read_map(tmp_path / "cut.pfm")
+
+
+def test_unknown_pixels_have_no_colour(tmp_path, values):
+    values[2, 3:6] = np.nan, np.inf, -np.inf
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    with OpenEXR.File(header, {name: values for name in "RGB"}) as file:
+        file.write(str(tmp_path / "map.exr"))
+    assert np.array_equal(np.isfinite(files.read_map(tmp_path / "map.exr")[0, 0].numpy()), np.isfinite(values))
+
+
+def test_float_photos_have_their_white_at_1(tmp_path, pixels):
+    np.save(tmp_path / "bytes.npy", pixels.astype(np.float32))
+    with pytest.raises(ValueError, match=r"bytes.npy goes from .* divide it"):
+        files.read_photo(tmp_path / "bytes.npy")
+    np.save(tmp_path / "nothing.npy", np.zeros((0, 4, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="nothing.npy is empty"):
+        files.read_photo(tmp_path / "nothing.npy")
+
+
 def test_what_is_no_picture_is_refused(tmp_path, pixels, values):
     (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
     Image.fromarray(pixels).save(tmp_path / "photo.png")
