@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -101,10 +101,10 @@ def find_focus(
     raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
 
 
-def read_disparity(path: Path, convention: str, normalize: str, photo: Tensor) -> Tensor:
-    """What `defocus.normalize` makes of a depth map that goes with `photo`."""
+def read_disparity(path: Path, convention: str, normalize: str, size: Sequence[int]) -> Tensor:
+    """What `defocus.normalize` makes of the depth map of a photo of `size` (height, width)."""
     near = defocus.normalize(defocus.to_disparity(files.read_map(path), convention), normalize)
-    defocus.check_same_shape(near, photo.shape[-2:], "disparity")
+    defocus.check_same_shape(near, size, "disparity")
     return near
 
 
@@ -293,7 +293,7 @@ def render_command(
         with torch.inference_mode():
             near = defocus.normalize(load_depth(depth_model, input_size, device, refine)(rgb), normalize)
     else:
-        near = read_disparity(disparity, convention, normalize, rgb)
+        near = read_disparity(disparity, convention, normalize, rgb.shape[-2:])
     if released:
         near = defocus.cut_to_8_bit(near)
     from_mask = defocus.released_focus if released else defocus.focus_from_mask
@@ -362,7 +362,7 @@ def lens_command(
     device = compute_device(device)
     files.check_output(output)
     rgb, alpha = files.read_photo(photo)
-    near = read_disparity(disparity, convention, normalize, rgb)
+    near = read_disparity(disparity, convention, normalize, rgb.shape[-2:])
     focus = find_focus(near, focus, focus_point, focus_mask)
     result = lens.render(
         rgb.to(device),

@@ -87,6 +87,7 @@ def test_disparity_of_any_source_is_refined(host):
         ("photo", "batch of 2", [2, 48, 64, 3]),
         ("rgba", "ramp", [1, 48, 64, 4]),
         ("half", "half", [1, 48, 64, 3]),
+        ("uint8", "uint8", [1, 48, 64, 3]),
         ("odd", "small", [1, 37, 53, 3]),
         ("photo", "two-dimensional", [1, 48, 64, 3]),
     ],
@@ -194,6 +195,8 @@ def test_disparity_from(host):
     for far_is, slot in (("sky", 0), ("infinite", 1)):
         row = host.found(disparity_from(node("TestGeometry", far_is=far_is), slot))["row"]
         assert row[:15] == [0] * 15 and row[-1] == 1 and row[32] == pytest.approx((0.1 + 32 / 63) / 1.1, abs=0.01)
+    filled = host.found(disparity_from(node("TestMask", kind="with NaN")))
+    assert filled["low"] == 0 and filled["high"] == 1 and filled["row"][32] == pytest.approx(32 / 63, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +206,11 @@ def test_disparity_from(host):
         (lens("photo", "with NaN"), "disparity holds NaN"),
         (lens("with NaN", "ramp"), "image holds NaN"),
         (lens("photo", "metres"), "disparity goes from 1 to 10"),
+        (lens("bytes", "ramp"), "image goes from 0 to 255"),
+        (lens("photo", "square"), "disparity is 48 x 48 pixels and the photo 64 x 48"),
+        (lens("photo", "no frames"), "disparity is empty"),
+        (lens("no frames", "ramp"), "image is empty"),
+        (defocus("ramp", mask="bytes", focus_mode="mask"), "focus_mask goes from 0 to 255"),
         (lens("one channel", "ramp"), "image has shape"),
         (lens("batch of 3", "batch of 2"), "disparity"),
         (lens("photo", "ramp", blades=2), "blades is 2"),
