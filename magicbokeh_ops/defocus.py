@@ -32,7 +32,9 @@ def check_disparity(disparity: Tensor, may_be_constant: bool = False) -> None:
 
 def _check_range(low: float, high: float) -> None:
     if low < -1e-3 or high > 1 + 1e-3:
-        raise ValueError(f"disparity goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first.")
+        raise ValueError(
+            f"disparity goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first (normalize of Disparity From Depth)."
+        )
 
 
 def _constant(value: float) -> ValueError:

@@ -30,7 +30,7 @@ def refine_edges(image: Tensor, disparity: Tensor, reach: int = 3) -> Tensor:
     Raises ValueError for a reach below 1, values that are not finite, a map of another shape, and counts of frames that don't match.
     """
     if reach < 1:
-        raise ValueError(f"reach is {reach}; soft edges reach 1 pixel at least.")
+        raise ValueError(f"reach is {reach}; to refine edges it is 1 pixel or more.")
     check_image(image)
     check_map(disparity, "disparity")
     disparity = match_batch(fit(disparity, image.shape[-2:], "disparity"), len(image), "disparity")

@@ -149,6 +149,8 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
     disparity = inputs.get("disparity", inputs.get("depth", inputs.get("defocus", inputs.get("focus_mask"))))
     if isinstance(disparity, dict):
         disparity = disparity["depth"]
+    elif "depth" in inputs and disparity.ndim == 3 and disparity.shape[-1] in (3, 4) and min(disparity.shape[:2]) > 4:
+        disparity = disparity[None]  # a picture without its batch
     frames, size = 1, []
     for value in (disparity, photo):  # the photo says the size
         if value is not None:
