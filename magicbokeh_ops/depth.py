@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .defocus import check_image, check_map, find_range
+from .defocus import check_image, check_map, find_range, stretch
 from .weights.parts import Tensors, copied
 from .weights.reading import find_model, read_json, read_model
 
@@ -286,26 +286,36 @@ def disparity(
     input_size: int = INPUT_SIZE,
     smooth_range: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Disparity (B, 1, H, W) in [0, 1], 1 = nearest, of photos or the frames of a video (B, 3, H, W) in [0, 1].
 
     One range is stretched to [0, 1] for all frames, so that nothing flickers; with smooth_range each frame has its own, averaged
     over that many frames to either side, for videos that move from one place to another.
+    out: what is filled and returned, of any type; by default float32 beside the photos.
     Raises ValueError for NaN, pictures that are too narrow, and a photo in which nothing is nearer than anything else.
     """
     check_image(image)
-    values = torch.empty(len(image), 1, *image.shape[-2:], device=image.device)
+    if out is None:
+        out = torch.empty(len(image), 1, *image.shape[-2:], device=image.device)
+    own_low, own_high = torch.empty(2, len(image))
     for i in range(len(image)):
         if progress is not None:
             progress(i, len(image))
-        values[i] = estimate(model, image[i : i + 1], input_size)[0]
+        frame = estimate(model, image[i : i + 1], input_size)
+        check_map(frame, "disparity")
+        own_low[i], own_high[i] = frame.amin(), frame.amax()
+        # In its own range first, which any type holds well.
+        out[i] = stretch(frame, own_low[i], own_high[i])[0] if own_low[i] < own_high[i] else 0
     if progress is not None:
         progress(len(image), len(image))
-    check_map(values, "disparity")
-    low, high = (_averaged(extreme, smooth_range) for extreme in (values.amin((1, 2, 3)), values.amax((1, 2, 3))))
+    low, high = (_averaged(values, smooth_range) for values in (own_low, own_high))
     if smooth_range == 0 or (high <= low).any():
-        low, high = find_range(lambda: values, "minmax")
-    return values.sub_(low.view(-1, 1, 1, 1)).div_((high - low).view(-1, 1, 1, 1)).clamp_(0, 1)
+        low, high = find_range(lambda: [own_low, own_high], "minmax")
+    lowest, highest = (((values - low) / (high - low)).to(out.device) for values in (own_low, own_high))
+    for i in range(len(out)):
+        out[i] = torch.lerp(lowest[i], highest[i], out[i].float()).clamp_(0, 1)
+    return out
 
 
 def _averaged(values: Tensor, reach: int) -> Tensor:

@@ -8,7 +8,7 @@ from ..magicbokeh_ops.refine import refine_edges
 from . import folders, widgets
 from .depth_model import find_disparity, load_depth_model
 from .progress import Progress
-from .tensors import image_to_planes, map_to_mask
+from .tensors import image_to_planes, new_output
 
 DepthModel = io.Custom("MAGICBOKEH_DEPTH_MODEL")
 
@@ -88,9 +88,10 @@ class FindDisparity(io.ComfyNode):
     @classmethod
     def execute(cls, depth_model, image, input_size, refine, smooth_range) -> io.NodeOutput:
         photo, _ = image_to_planes(image)
-        found = find_disparity(depth_model, photo, input_size, smooth_range, Progress(1))
+        disparity = new_output(len(photo), *photo.shape[-2:])
+        maps = disparity[:, None]
+        find_disparity(depth_model, photo, input_size, smooth_range, Progress(1), maps)
         if refine:
-            for i in range(len(found)):
-                found[i] = refine_edges(photo[i : i + 1], found[i : i + 1], refine)[0]
-        disparity = map_to_mask(found)
+            for i in range(len(maps)):
+                maps[i] = refine_edges(photo[i : i + 1], maps[i : i + 1], refine)[0]
         return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity[:1], cls=cls))

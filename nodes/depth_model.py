@@ -35,10 +35,12 @@ def load_depth_model(path: Path) -> DepthModel:
     return DepthModel(patcher(DepthAnything(depth.build(*depth.read_depth(path), path.name))))
 
 
-def find_disparity(model: DepthModel, image: Tensor, input_size: int, smooth_range: int, progress: Progress) -> Tensor:
+def find_disparity(
+    model: DepthModel, image: Tensor, input_size: int, smooth_range: int, progress: Progress, out: Tensor
+) -> Tensor:
     """`depth.disparity` of photos on ComfyUI's devices."""
     network = model.patcher.model.network
     needed = depth.memory_needed(network.config, *image.shape[-2:], input_size)
     # Its layers are not ComfyUI's, so it can't stay outside the card in part.
     mm.load_models_gpu([model.patcher], needed, force_full_load=True)
-    return depth.disparity(network, image, input_size, smooth_range, progress)
+    return depth.disparity(network, image, input_size, smooth_range, progress, out)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.attention import peak_of
-from magicbokeh_ops import clips, defocus
+from magicbokeh_ops import clips, defocus, depth
 from tests.unit import stand_in_host as host
 
 load_depth_model = host.nodes.depth_model.load_depth_model
@@ -131,11 +131,33 @@ def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
         check(host.nodes.Sampler, {"model": model, "vae": None, "image": rgba, "defocus": near})
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("changes", [{}, {"smooth_range": 2, "refine": 1}])
-def test_depth_holds_its_maps(monkeypatch, changes):
+def test_depth_holds_its_maps(monkeypatch, changes, dtype):
+    monkeypatch.setattr(host.model_management, "intermediate_dtype", lambda: dtype)
     monkeypatch.setattr(host.nodes.depth_model.depth, "estimate", lambda _model, photo, _size: photo[:, :1].clone())
     monkeypatch.setattr(host.nodes.depth, "refine_edges", lambda _photo, disparity, _reach: disparity.clone())
     check(host.nodes.FindDisparity, {"depth_model": load_depth_model(DEPTH), "image": image, **changes})
+
+
+@pytest.mark.parametrize("smooth_range", [0, 1])
+def test_depth_is_the_same_in_half_precision(monkeypatch, smooth_range):
+    """And equal to stretching all frames at once, one of them flat."""
+    frames = torch.rand(5, 1, 20, 30) * torch.tensor([1, 7, 0, 3, 2.0]).view(-1, 1, 1, 1) + 9
+    monkeypatch.setattr(depth, "estimate", lambda _model, photo, _size: photo[:, :1])
+    photos = frames.expand(-1, 3, -1, -1)
+    low, high = ([float(extreme(frame)) for frame in frames] for extreme in (torch.amin, torch.amax))
+    if smooth_range:  # at the ends the last frame counts twice
+        low, high = (
+            [sum(values[min(max(i + step, 0), 4)] for step in (-1, 0, 1)) / 3 for i in range(5)] for values in (low, high)
+        )
+    else:
+        low, high = [min(low)] * 5, [max(high)] * 5
+    low, high = (torch.tensor(values).view(-1, 1, 1, 1) for values in (low, high))
+    expected = ((frames - low) / (high - low)).clamp(0, 1)
+    assert torch.allclose(depth.disparity(None, photos, smooth_range=smooth_range), expected, atol=1e-6)
+    half = depth.disparity(None, photos, smooth_range=smooth_range, out=torch.empty(5, 1, 20, 30, dtype=torch.float16))
+    assert half.dtype == torch.float16 and (half - expected).abs().max() < 2**-10
 
 
 def test_depth_shows_one_frame():
