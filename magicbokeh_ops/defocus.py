@@ -119,11 +119,22 @@ def from_distance(distance: Tensor, sky: Tensor | None = None) -> Tensor:
     Infinite, NaN, zero or negative distance, and `sky` (probability above one half, any size), become disparity 0.
     Raises ValueError if no pixel is left.
     """
+    found = reciprocal(distance, sky)
+    check_any_distance(lambda: found)
+    return found
+
+
+def check_any_distance(frames: Frames) -> None:
+    """Raise ValueError unless `reciprocal` has found a distance in one of these frames."""
+    if not any(bool(frame.any()) for frame in frames()):
+        raise ValueError("depth has no pixel with a finite positive distance; connect another depth map.")
+
+
+def reciprocal(distance: Tensor, sky: Tensor | None = None) -> Tensor:
+    """`from_distance` of frames in which there may be no distance at all."""
     valid = torch.isfinite(distance) & torch.isfinite(1 / distance) & (distance > 0)
     if sky is not None:
         valid &= match_batch(fit(sky, distance.shape[-2:], "sky", "depth"), len(distance), "sky") < 0.5
-    if not valid.any():
-        raise ValueError("depth has no pixel with a finite positive distance; connect another depth map.")
     return torch.where(valid, 1 / distance.where(valid, torch.ones_like(distance)), torch.zeros_like(distance))
 
 
@@ -184,7 +195,9 @@ def focus_from_point(disparity: Tensor, x: float, y: float, size: Sequence[int] 
     dx = torch.arange(width, device=disparity.device)[columns] + 0.5 - x * width
     inside = dy[:, None] ** 2 + dx**2 <= radius**2
     inside[row - rows.start, column - columns.start] = True
-    return float(torch.cat([resize(frame, size)[..., rows, columns][..., inside] for frame in disparity.split(1)]).median())
+    return float(
+        torch.cat([resize(frame, size)[..., rows, columns][..., inside].float() for frame in disparity.split(1)]).median()
+    )
 
 
 def focus_from_box(
@@ -224,7 +237,7 @@ def focus_on_nearest(disparity: Tensor, size: Sequence[int] | None = None) -> fl
     longer = max(frame.shape[-2:])
     if longer > SUBJECT_SIDE:
         frame = resize(frame, [max(1, round(n * SUBJECT_SIDE / longer)) for n in frame.shape[-2:]])
-    values = frame[0, 0].cpu().numpy()
+    values = frame[0, 0].float().cpu().numpy()
     ordered = np.sort(values, axis=None).astype(np.float64)
     count = np.arange(1, ordered.size)
     below = ordered.cumsum()[:-1]

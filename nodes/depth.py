@@ -93,5 +93,5 @@ class FindDisparity(io.ComfyNode):
         find_disparity(depth_model, photo, input_size, smooth_range, Progress(1), maps)
         if refine:
             for i in range(len(maps)):
-                maps[i] = refine_edges(photo[i : i + 1], maps[i : i + 1], refine)[0]
+                maps[i] = refine_edges(photo[i : i + 1].float(), maps[i : i + 1], refine)[0]
         return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity[:1], cls=cls))

@@ -1,5 +1,7 @@
 """Disparity from whatever depth there is."""
 
+from collections.abc import Iterator
+
 import torch
 from comfy_api.latest import io
 
@@ -7,7 +9,8 @@ from ..magicbokeh_ops import defocus
 from ..magicbokeh_ops.planes import check_not_empty
 from ..magicbokeh_ops.refine import refine_edges
 from . import widgets
-from .tensors import count_frames, image_to_planes, is_picture, map_to_mask, mask_to_map, to_floats
+from .progress import Progress
+from .tensors import count_frames, image_to_planes, is_picture, mask_to_map, new_output, to_floats
 
 
 class DisparityFrom(io.ComfyNode):
@@ -61,37 +64,60 @@ class DisparityFrom(io.ComfyNode):
     def execute(cls, depth, convention, normalize, depth_ratio, refine, image=None) -> io.NodeOutput:
         if convention not in defocus.CONVENTIONS:
             raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(defocus.CONVENTIONS)}.")
+        kind, sky = defocus.CONVENTIONS[convention], None
         if isinstance(depth, dict):
             if depth.get("depth") is None:
                 raise ValueError("This geometry holds no depth; connect one that was made by a depth model.")
-            sky = depth.get("sky")
-            sky = None if sky is None else mask_to_map(sky, "sky")
-            disparity = defocus.from_distance(mask_to_map(depth["depth"], "depth", None), sky)
+            kind, planes = "distance", mask_to_map(depth["depth"], "depth", None)
+            if depth.get("sky") is not None:
+                sky = defocus.match_batch(mask_to_map(depth["sky"], "sky"), len(planes), "sky")
         else:
             picture = depth[None] if is_picture(depth) else depth
-            values = cls.grey(picture) if picture.ndim == 4 else mask_to_map(depth, "depth", None)
-            disparity = defocus.to_disparity(values, defocus.CONVENTIONS[convention], depth_ratio)
-        disparity = defocus.normalize(disparity, normalize)
+            planes = cls.grey(picture) if picture.ndim == 4 else mask_to_map(depth, "depth", None)
+
+        def disparity(i: int) -> torch.Tensor:
+            values = planes[i : i + 1].float().mean(1, keepdim=True)
+            if kind == "distance":
+                return defocus.reciprocal(values, None if sky is None else sky[i : i + 1])
+            return defocus.to_disparity(values, kind, depth_ratio)
+
+        def frames() -> Iterator[torch.Tensor]:
+            return map(disparity, range(len(planes)))
+
+        if kind == "distance":
+            defocus.check_any_distance(frames)
+        low, high = defocus.find_range(frames, normalize)
+        count, size = len(planes), planes.shape[-2:]
         if image is not None:
             photo, _ = image_to_planes(image)
-            frames = count_frames(image=photo, depth=disparity)
-            photo, disparity = defocus.match_batch(photo, frames, "image"), defocus.match_batch(disparity, frames, "depth")
-            disparity = defocus.fit(disparity, photo.shape[-2:], "depth")
-            if refine:
-                disparity = refine_edges(photo, disparity, refine)
+            count, size = count_frames(image=photo, depth=planes), photo.shape[-2:]
+            photo = defocus.match_batch(photo, count, "image")
         elif refine:
             raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
-        return io.NodeOutput(map_to_mask(disparity))
+        result, progress = new_output(count, *size), Progress(count)
+        for i in range(count):
+            progress(0, 1)
+            if i < len(planes):  # otherwise one map serves all
+                found = defocus.fit(defocus.stretch(disparity(i), low, high), size, "depth")
+            result[i] = refine_edges(photo[i : i + 1].float(), found, refine)[0, 0] if refine else found[0, 0]
+            progress.next_part()
+        return io.NodeOutput(result)
 
     @staticmethod
     def grey(image: torch.Tensor) -> torch.Tensor:
-        """Map of a grey picture, whose values may go anywhere."""
+        """Planes (B, 1 or 3, H, W) of a grey picture, whose values may go anywhere."""
         if image.shape[-1] not in (1, 3, 4):
             raise ValueError(f"depth has shape {tuple(image.shape)}; connect an image or a mask.")
         check_not_empty(image, "depth")
         planes = to_floats(image)[..., :3].movedim(-1, 1)
-        spread, grey = planes.amax(1) - planes.amin(1), planes.mean(1, keepdim=True)
-        known = torch.isfinite(spread)
-        if known.any() and spread[known].mean() > 0.03 * max(1.0, float(grey[:, 0][known].amax())):
+        color, known, white = 0.0, 0, 1.0
+        for frame in planes:
+            frame = frame.float()
+            spread, level = frame.amax(0) - frame.amin(0), frame.mean(0)
+            finite = torch.isfinite(spread)
+            color += float(spread[finite].sum())
+            known += int(finite.sum())
+            white = max(white, float(level.where(finite, torch.zeros_like(level)).amax()))
+        if color > 0.03 * white * known:
             raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
-        return grey
+        return planes

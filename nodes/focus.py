@@ -105,7 +105,7 @@ class DefocusMap(io.ComfyNode):
             progress(0, 1)
             near = ops.resize(every[i : i + 1], size)
             defocus[i] = ops.defocus_map(near, focus, k)[0, 0]
-            shown = focus_overlay(backdrop[i : i + 1], near.to(backdrop.device), focus, k, point, legend)
+            shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend)
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
         view = save_view(backdrop[:1], ops.resize(disparity[:1], size))

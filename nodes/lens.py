@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
@@ -93,8 +94,8 @@ def render_frames(
     progress = Progress(len(focus))
     for i in range(len(focus)):
         picture = lens.render(
-            planes[i % len(planes)][None].to(device),
-            disparity[i][None].to(device),
+            planes[i % len(planes)][None].to(device, torch.float32),
+            disparity[i][None].to(device, torch.float32),
             focus[i],
             k[i],
             aperture=aperture,

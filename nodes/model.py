@@ -193,9 +193,9 @@ class Sampler(io.ComfyNode):
             picture, latent = bokeh_model.render(
                 model,
                 vae,
-                planes[i : i + 1],
-                blur[i : i + 1],
-                None if mask is None else mask[i : i + 1],
+                planes[i : i + 1].float(),
+                blur[i : i + 1].float(),
+                None if mask is None else mask[i : i + 1].float(),
                 preset=preset,
                 upscale=upscale,
                 color_fix=color_fix,

@@ -10,9 +10,9 @@ BRIGHTEST = 100.0  # sRGB, 16 stops above white; the rounding of a lens' FFT spr
 
 
 def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
-    """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W) float32, and the alpha channel (B, H, W, 1) if there is one.
+    """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W), and the alpha channel (B, H, W, 1) if there is one.
 
-    Integers are scaled by their type. Light above 1 stays. Raises ValueError for pictures in 0..255 and the like, and without pixels.
+    Floats keep their type, so that a clip in half precision is made float32 one frame at a time. Integers are scaled by their type. Light above 1 stays. Raises ValueError for pictures in 0..255 and the like, and without pixels.
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4):
         raise ValueError(f"{name} has shape {tuple(image.shape)}; connect an image, (batch, height, width, 3 or 4 channels).")
@@ -28,18 +28,15 @@ def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor 
     return planes, alpha
 
 
-def planes_to_image(planes: Tensor, alpha: Tensor | None = None) -> Tensor:
+def planes_to_image(planes: Tensor) -> Tensor:
     """(B, 3, H, W) to IMAGE where and how ComfyUI keeps images between nodes."""
-    image = planes.movedim(1, -1)
-    if alpha is not None:
-        image = torch.cat([image, alpha.to(image).expand(len(image), -1, -1, -1)], -1)
-    return _keep(image)
+    return _keep(planes.movedim(1, -1))
 
 
 def mask_to_map(mask: Tensor, name: str, highest: float | None = 1.0) -> Tensor:
-    """MASK (B, H, W) or (H, W) to (B, 1, H, W) float32.
+    """MASK (B, H, W) or (H, W) to (B, 1, H, W).
 
-    Integers are scaled by their type. highest: floats go from 0 to this, or anywhere if None. Raises ValueError if they don't.
+    Floats keep their type, integers are scaled by theirs. highest: floats go from 0 to this, or anywhere if None. Raises ValueError if they don't.
     """
     if mask.ndim == 2:
         mask = mask[None]
@@ -83,7 +80,9 @@ def count_frames(**batches: Tensor) -> int:
 
 
 def to_floats(values: Tensor, may_be_labels: bool = False) -> Tensor:
-    """float32 of any type; integers are divided by the largest one of their type, unless they are labels, 0 and 1."""
+    """Integers as float32, divided by the largest one of their type unless they are labels, 0 and 1; floats as they are."""
+    if values.dtype in (torch.float16, torch.bfloat16, torch.float32):
+        return values
     floats = values.float()
     if values.is_floating_point() or values.dtype == torch.bool or (may_be_labels and floats.amax() <= 1):
         return floats

@@ -89,6 +89,11 @@ def small(frames: int) -> torch.Tensor:
     return clip(frames, None)[:, ::2, ::2]
 
 
+def grey(frames: int) -> torch.Tensor:
+    return near(frames)[..., None].expand(-1, -1, -1, 3)
+
+
+DISTANCE = "distance (in any unit)"
 CASES = {
     "defocus map": ("DefocusMap", {"disparity": near, "image": image}),
     "defocus map, no photo": ("DefocusMap", {"disparity": near}),
@@ -96,6 +101,12 @@ CASES = {
     "defocus map, mask": ("DefocusMap", {"disparity": near, "image": image, "focus_mode": "mask", "focus_mask": near}),
     "defocus map, one map": ("DefocusMap", {"disparity": near(1), "image": image}),
     "defocus map, nearest": ("DefocusMap", {"disparity": near, "focus_mode": "nearest subject"}),
+    "disparity": ("DisparityFrom", {"depth": near}),
+    "disparity, distance": ("DisparityFrom", {"depth": lambda count: 1 + near(count), "convention": DISTANCE}),
+    "disparity, geometry": ("DisparityFrom", {"depth": lambda count: {"depth": 1 + near(count), "sky": near(count)}}),
+    "disparity, grey picture": ("DisparityFrom", {"depth": grey, "convention": "depth (near = black)"}),
+    "disparity, in the photo's size": ("DisparityFrom", {"depth": small, "image": image, "normalize": "minmax"}),
+    "disparity, one map": ("DisparityFrom", {"depth": near(1), "image": image}),
     "focus mask": ("FocusMask", {"defocus": near, "smooth": 3, "min_area": 0.01}),
 }
 
@@ -104,6 +115,16 @@ CASES = {
 def test_a_node_holds_its_outputs_and_some_frames(case):
     name, inputs = CASES[case]
     check(getattr(host.nodes, name), inputs)
+
+
+@pytest.mark.parametrize(
+    "case", ["defocus map", "defocus map, mask", "focus mask", "disparity, grey picture", "disparity, one map"]
+)
+def test_so_does_a_node_in_half_precision(monkeypatch, case):
+    monkeypatch.setattr(host.model_management, "intermediate_dtype", lambda: torch.float16)
+    name, inputs = CASES[case]
+    halved = {key: (lambda count, make=make: make(count).half()) if callable(make) else make for key, make in inputs.items()}
+    check(getattr(host.nodes, name), halved)
 
 
 def check(node: type, inputs: dict) -> None:

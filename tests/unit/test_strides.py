@@ -127,6 +127,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         [plane()],
     ),
     "defocus.from_distance": (defocus.from_distance, [plane(), random(1, 1, 20, 18)]),
+    "defocus.reciprocal": (defocus.reciprocal, [plane(), random(1, 1, 20, 18)]),
     "defocus.from_inverted_depth": (defocus.from_inverted_depth, [plane()]),
     "defocus.focus_from_mask": (defocus.focus_from_mask, [plane(), random(1, 1, 60, 54)]),
     "defocus.focus_from_point": (lambda disparity: defocus.focus_from_point(disparity, 0.3, 0.8), [plane()]),
