@@ -162,6 +162,8 @@ def focus_from_mask(disparity: Tensor, mask: Tensor, size: Sequence[int] | None 
     check_same_shape(mask, size, "focus mask", "the disparity")
     # Shrinking the mask could wash out a thin stroke.
     larger = [max(a, b) for a, b in zip(mask.shape[-2:], size)]
+    if len(mask) == 1:  # not anew for every frame
+        mask = resize(mask, larger)
     masks = match_batch(mask, len(disparity), "focus mask")
 
     def selected() -> Iterator[Tensor]:
