@@ -319,3 +319,11 @@ def test_the_focus_map_keeps_up_with_dragging_and_the_preview_follows(graph):
     graph.get_depth()
     assert min(graph.run(MEASURE, "map") for _ in range(3)) <= 16
     assert min(graph.run(MEASURE, "preview") for _ in range(3)) <= 400
+
+
+def test_a_second_copy_of_the_script_changes_nothing(graph):
+    """As from a second folder with the pack, of a version that does not yet stand back."""
+    graph.page.evaluate("() => import('/extensions/magicbokeh/focus.js?second')")
+    graph.click(0.25, 0.4)
+    assert graph.values().items() >= near(0.25, 0.4).items()
+    assert not graph.errors
