@@ -1,6 +1,25 @@
-"""Settings of all unit tests."""
+"""Settings of all unit tests, and small model files."""
 
+import pytest
 from hypothesis import settings
+
+from magicbokeh_ops import checkpoint
+from tests.ldm_names import single_file_tensors
+from tests.model_files import ADAPTER, SD
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
+
+
+@pytest.fixture(scope="session")
+def merged(tmp_path_factory):
+    """A merged file of base and adapter."""
+    path = tmp_path_factory.mktemp("merged") / "merged.safetensors"
+    checkpoint.save(checkpoint.merge(checkpoint.read_base(SD), checkpoint.read_adapter(ADAPTER)), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def single():
+    """Tensors of the base under the names of a single file."""
+    return single_file_tensors(SD)

@@ -3,27 +3,16 @@
 import json
 import os
 import shutil
-import stat
-import sys
-import threading
 import tracemalloc
 from contextlib import contextmanager
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from magicbokeh_ops import checkpoint, cli, depth, files
-from magicbokeh_ops.demo import NANO
-from magicbokeh_ops.training.export import _Writer
-from tests.ldm_names import single_file_tensors
+from magicbokeh_ops import checkpoint, depth
+from tests.model_files import ADAPTER, SD, UNET, refused
 
-GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
-SD, ADAPTER, DEPTH = GOLDEN / "sd", GOLDEN / "lora.pkl", GOLDEN / "depth" / "DAdepth_tiny.pth"
-UNET = SD / "unet" / "diffusion_pytorch_model.safetensors"
 LAST_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
 READERS = {
     "adapter.pkl": checkpoint.read_adapter,
@@ -36,13 +25,6 @@ READERS = {
 }
 
 
-def refused(call, *arguments) -> str:
-    with pytest.raises(ValueError) as error:
-        call(*arguments)
-    assert len(str(error.value).splitlines()) == 1
-    return str(error.value)
-
-
 @contextmanager
 def peak_below(size: float):
     tracemalloc.start()
@@ -51,18 +33,6 @@ def peak_below(size: float):
         assert tracemalloc.get_traced_memory()[1] < size
     finally:
         tracemalloc.stop()
-
-
-@pytest.fixture(scope="module")
-def merged(tmp_path_factory):
-    path = tmp_path_factory.mktemp("merged") / "merged.safetensors"
-    checkpoint.save(checkpoint.merge(checkpoint.read_base(SD), checkpoint.read_adapter(ADAPTER)), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def single():
-    return single_file_tensors(SD)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -230,94 +200,6 @@ def test_a_file_with_nothing_but_the_average(tmp_path, single, dots):
     )
 
 
-def put_model(folder: Path, tensors: dict, stem: str, ending: str, variant: str, shards: bool) -> None:
-    """A model in a folder as diffusers and transformers write it."""
-    write = (lambda part, path: torch.save(part, path)) if ending == "bin" else save_file
-    name = ".".join(filter(None, (stem, variant, ending)))
-    if not shards:
-        write(tensors, folder / name)
-        return
-    names = [f"{name.removesuffix(f'.{ending}')}-0000{i + 1}-of-00002.{ending}" for i in range(2)]
-    parts = [dict(list(tensors.items())[i::2]) for i in range(2)]
-    for part, shard in zip(parts, names):
-        write(part, folder / shard)
-    index = {"weight_map": {key: shard for part, shard in zip(parts, names) for key in part}}
-    index_name = ".".join(filter(None, (stem, ending, "index", variant, "json")))
-    (folder / index_name).write_text(json.dumps(index), encoding="utf-8")
-
-
-LAYOUTS = [
-    (ending, variant, shards) for ending in ("safetensors", "bin") for variant in ("", "fp16") for shards in (False, True)
-]
-
-
-@pytest.mark.parametrize(("ending", "variant", "shards"), LAYOUTS)
-def test_folders_in_every_layout(tmp_path, ending, variant, shards):
-    expected = checkpoint.read_base(SD)
-    for part in ("unet", "vae"):
-        (tmp_path / "sd" / part).mkdir(parents=True)
-        shutil.copy(SD / part / "config.json", tmp_path / "sd" / part)
-        put_model(tmp_path / "sd" / part, load_file(SD / part / UNET.name), "diffusion_pytorch_model", ending, variant, shards)
-    found = checkpoint.read_base(tmp_path / "sd")
-    assert found.unet.keys() == expected.unet.keys() and found.vae.keys() == expected.vae.keys()
-    read = checkpoint.base_files(tmp_path / "sd")
-    assert sum(file.suffix != ".json" for file in read) == (4 if shards else 2)
-
-    tensors, sizes = depth.read_depth(DEPTH)
-    model = depth.build(tensors, sizes, "depth")
-    model.save_pretrained(tmp_path / "depth")
-    (tmp_path / "depth" / "model.safetensors").unlink()
-    stem = "pytorch_model" if ending == "bin" else "model"
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    put_model(tmp_path / "depth", state, stem, ending, variant, shards)
-    again, found_sizes = depth.read_depth(tmp_path / "depth")
-    assert found_sizes == sizes and again.keys() == tensors.keys()
-    weights = [file.name for file in depth.depth_files(tmp_path / "depth") if file.suffix != ".json"]
-    assert len(weights) == (2 if shards else 1) and all(map(depth.is_in_folder, weights))
-
-
-def test_a_missing_shard_is_named(tmp_path):
-    shutil.copytree(SD, tmp_path / "sd")
-    unet = tmp_path / "sd" / "unet"
-    (unet / UNET.name).unlink()
-    put_model(unet, load_file(UNET), "diffusion_pytorch_model", "safetensors", "", shards=True)
-    missing = unet / "diffusion_pytorch_model-00002-of-00002.safetensors"
-    missing.unlink()
-    assert f"has no {missing.name}, where its index says" in refused(checkpoint.read_base, tmp_path / "sd")
-    (unet / f"{UNET.name}.index.json").write_text('{"weight_map": 3}', encoding="utf-8")
-    assert "does not say in which files" in refused(checkpoint.read_base, tmp_path / "sd")
-
-
-@pytest.mark.parametrize("name", ["model", "model_ema"])
-def test_depth_models_from_the_middle_of_training(tmp_path, name):
-    tensors = torch.load(DEPTH, weights_only=True)["model"]
-    expected = depth.read_depth(DEPTH)[0]
-    for stem, content in (
-        ("nested", {name: tensors, "optimizer": {"state": {}}, "epoch": 7}),
-        ("named", {f"model_ema.{key}": value for key, value in tensors.items()} | {"step": torch.zeros(())}),
-    ):
-        torch.save(content, tmp_path / f"{stem}.pth")
-        shutil.copy(DEPTH.with_suffix(".json"), tmp_path / f"{stem}.json")
-        found, _ = depth.read_depth(tmp_path / f"{stem}.pth")
-        assert found.keys() - {"step"} == expected.keys()
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["{", "[]", '{"num_attention_heads": "six", "out_indices": [0, 1, 2, 3]}', '{"num_attention_heads": 6, "out_indices": 3}'],
-)
-def test_an_odd_json_beside_a_depth_model(tmp_path, content):
-    shutil.copy(DEPTH, tmp_path / "depth.pth")
-    (tmp_path / "depth.json").write_text(content, encoding="utf-8")
-    assert "depth" in refused(depth.read_depth, tmp_path / "depth.pth")
-
-
-def test_json_from_a_windows_editor(tmp_path):
-    shutil.copy(DEPTH, tmp_path / "depth.pth")
-    (tmp_path / "depth.json").write_text(DEPTH.with_suffix(".json").read_text(encoding="utf-8"), encoding="utf-8-sig")
-    assert depth.read_depth(tmp_path / "depth.pth")[1] == depth.read_depth(DEPTH)[1]
-
-
 ODD = [
     {"config": None},
     {"config": "{"},
@@ -346,203 +228,3 @@ def test_odd_metadata_of_a_merged_file(tmp_path, merged, change):
     metadata = {key: value for key, value in metadata.items() if value is not None}
     save_file(load_file(merged), tmp_path / "odd.safetensors", metadata)
     assert refused(checkpoint.load, tmp_path / "odd.safetensors").startswith("odd.safetensors")
-
-
-def small_adapter() -> dict:
-    """The released layout with nothing in its networks."""
-    content = checkpoint.read_tensors(ADAPTER)
-    vars(content["controlnet"]).clear()
-    return {key: {} if isinstance(value, dict) else value for key, value in content.items()}
-
-
-def test_odd_values_of_an_adapter(tmp_path):
-    content = small_adapter()
-    for key, value in (("rank_unet", 0), ("rank_vae", "4"), ("state_dict_unet", []), ("processor_state_dict", {"a": 1}),
-                       ("unet_lora_encoder_modules", "conv_in"), ("vae_lora_encoder_modules", [1]), ("state_dict_attn", 0.5)):  # fmt: skip
-        torch.save({**content, key: value}, tmp_path / "odd.pkl", pickle_module=_Writer, pickle_protocol=2)
-        assert f"its {key} is not what it should be" in refused(checkpoint.read_adapter, tmp_path / "odd.pkl")
-
-
-class Bound:
-    """Pickles as a bound method does: to `getattr` of an object and a name."""
-
-    def __init__(self, owner, name="forward"):
-        self.owner, self.name = owner, name
-
-    def __reduce__(self):
-        return getattr, (self.owner, self.name)
-
-
-def unwrapped(path: Path, content: dict, forward) -> Path:
-    """An adapter with what accelerate leaves in a model that it has unwrapped."""
-    controlnet = content["controlnet"]
-    vars(controlnet)["forward"] = forward(controlnet)
-    torch.save(content, path, pickle_module=_Writer, pickle_protocol=2)
-    return path
-
-
-def test_an_adapter_that_accelerate_has_unwrapped(tmp_path):
-    path = unwrapped(tmp_path / "lora.pkl", checkpoint.read_tensors(ADAPTER), Bound)
-    assert "builtins.getattr" in torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    found, expected = checkpoint.read_adapter(path), checkpoint.read_adapter(ADAPTER)
-    assert found.controlnet.keys() == expected.controlnet.keys()
-    assert all(torch.equal(found.controlnet[key], value) for key, value in expected.controlnet.items())
-    assert "forward" not in vars(checkpoint.read_tensors(path)["controlnet"])
-
-
-@pytest.mark.parametrize(
-    "forward",
-    [lambda module: Bound(module, "__class__"), lambda _: Bound({}, "forward"), lambda _: Bound(torch.zeros(1), "forward")],
-    ids=["another name", "of a dict", "of a tensor"],
-)
-def test_any_other_getattr_is_refused(tmp_path, forward):
-    path = unwrapped(tmp_path / "lora.pkl", small_adapter(), forward)
-    assert "builtins.getattr', which no weights need" in refused(checkpoint.read_adapter, path)
-
-
-def test_the_real_getattr_that_others_allow_is_not_let_in(tmp_path):
-    path = unwrapped(tmp_path / "lora.pkl", small_adapter(), Bound)
-    with torch.serialization.safe_globals([getattr]):
-        assert "builtins.getattr', which no weights need" in refused(checkpoint.read_adapter, path)
-        assert getattr in torch.serialization.get_safe_globals()
-
-
-def test_torch_finds_the_same_names_in_the_released_layout():
-    ours = {
-        name for name in checkpoint.named_classes(ADAPTER) if name.startswith(("torch.nn.modules.", "diffusers.", "models."))
-    }
-    assert ours == set(torch.serialization.get_unsafe_globals_in_checkpoint(ADAPTER))
-
-
-def test_another_thread_loads_its_own_meanwhile(tmp_path, monkeypatch):
-    """A class that it has allowed, and that the adapter names too."""
-    torch.save({"layer": torch.nn.Linear(2, 2)}, tmp_path / "theirs.pt")
-    load, seen = torch.load, []
-
-    def load_theirs():
-        seen.append(load(tmp_path / "theirs.pt", weights_only=True)["layer"])
-
-    def load_while_they_load(*arguments, **options):
-        thread = threading.Thread(target=load_theirs)
-        thread.start()
-        thread.join()
-        return load(*arguments, **options)
-
-    monkeypatch.setattr(torch, "load", load_while_they_load)
-    with torch.serialization.safe_globals([torch.nn.Linear]):
-        before = set(torch.serialization.get_safe_globals())
-        checkpoint.read_adapter(ADAPTER)
-        assert set(torch.serialization.get_safe_globals()) == before
-    assert type(seen[0]) is torch.nn.Linear
-
-
-def test_two_threads_read_at_once():
-    """Neither takes the stand-ins away from the other."""
-    failures: list[Exception] = []
-
-    def read():
-        try:
-            for _ in range(2):
-                checkpoint.read_adapter(ADAPTER)
-        except ValueError as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=read) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-
-
-def test_a_training_log_where_comfyui_has_allowed_part_of_it(tmp_path, single):
-    """ComfyUI allows numpy's kind of number and one of its sizes; a log with others is read all the same."""
-    torch.save({"state_dict": single, "scores": [np.float64(0.5), np.int64(3)]}, tmp_path / "v2-1.ckpt")
-    with torch.serialization.safe_globals([np.dtype, type(np.dtype("float64"))]):
-        checkpoint.read_base(tmp_path / "v2-1.ckpt")
-    checkpoint.read_base(tmp_path / "v2-1.ckpt")
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_no_file_stays_open_or_mapped(tmp_path, merged, single):
-    """Windows can't replace a file that is."""
-    torch.save({"state_dict": single}, tmp_path / "base.ckpt")
-    save_file(single, tmp_path / "base.safetensors")
-    shutil.copytree(SD, tmp_path / "sd")
-    for path in (ADAPTER, merged, DEPTH, DEPTH.with_suffix(".json")):
-        shutil.copy(path, tmp_path / path.name)
-    np.save(tmp_path / "map.npy", np.zeros((4, 4), dtype=np.float32))
-    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "base.ckpt").read_bytes()[:9999])
-    kept = [checkpoint.read_base(tmp_path / name) for name in ("base.ckpt", "base.safetensors", "sd")]
-    kept += [read(tmp_path / ADAPTER.name) for read in (checkpoint.read_adapter, checkpoint.read_tensors, checkpoint.describe)]
-    kept += [checkpoint.load(tmp_path / merged.name), checkpoint.read_tensors(tmp_path / merged.name)]
-    kept += [checkpoint.read_vae(tmp_path / merged.name), checkpoint.read_vae(tmp_path / ADAPTER.name, tmp_path / "sd")]
-    one = checkpoint.read_base(tmp_path / "base.safetensors", mapped=True)
-    kept += [checkpoint.merge(one, checkpoint.read_adapter(tmp_path / ADAPTER.name, mapped=True), torch.float16)]
-    kept += [checkpoint.merge_vae(one, checkpoint.read_adapter(tmp_path / ADAPTER.name, mapped=True))]
-    del one
-    kept += [depth.read_depth(tmp_path / DEPTH.name), files.read_map(tmp_path / "map.npy")]
-    refused(checkpoint.read_base, tmp_path / "cut.ckpt")
-    mapped = [line for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if str(tmp_path) in line]
-    opened = [link for link in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if str(tmp_path) in link]
-    assert kept and not mapped and not opened
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
-@pytest.mark.parametrize("mask", [0o022, 0o027, 0o002])
-def test_new_files_have_the_rights_that_new_files_have(tmp_path, merged, mask):
-    photo = torch.zeros(1, 3, 4, 4)
-    weights = checkpoint.load(merged)
-    before = os.umask(mask)
-    try:
-        for name in ("photo.png", "photo.jpg", "photo.npy"):
-            files.write_photo(tmp_path / name, photo)
-        for name in ("map.png", "map.tif", "map.npy"):
-            files.write_map(tmp_path / name, photo[:, :1])
-        checkpoint.save(weights, tmp_path / "merged.safetensors")
-    finally:
-        os.umask(before)
-    rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert len(rights) == 7 and set(rights.values()) == {0o666 & ~mask}, rights
-
-
-class Random(TorchDispatchMode):
-    """Notes what is filled with random numbers."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if any(word in func.__name__ for word in ("uniform_", "normal_", "rand")) and args[0].device.type != "meta":
-            self.found.append((func.__name__, args[0].shape))
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("model", ["full", "nano"])
-def test_networks_are_not_started_at_random_before_loading(merged, model):
-    weights = checkpoint.load(merged if model == "full" else NANO)
-    with Random() as started:
-        cli.load_renderer(weights, torch.device("cpu"), torch.float32)
-        torch.zeros(3).uniform_()  # that it sees one
-    assert len(started.found) == 1, started.found
-
-
-def test_the_vae_alone(merged):
-    whole = checkpoint.load(merged).vae
-    for vae in (checkpoint.read_vae(merged), checkpoint.read_vae(ADAPTER, SD), checkpoint.read_vae(merged, SD)):
-        assert vae.keys() == whole.keys() and all(torch.equal(vae[key], value) for key, value in whole.items())
-
-
-def test_fingerprints_change_with_every_file_that_is_read(tmp_path):
-    shutil.copytree(SD, tmp_path / "sd")
-    for name in (DEPTH.name, DEPTH.with_suffix(".json").name):
-        shutil.copy(DEPTH.with_name(name), tmp_path / name)
-    for listed, path in ((checkpoint.base_files, tmp_path / "sd"), (depth.depth_files, tmp_path / DEPTH.name)):
-        for file in listed(path):
-            before, folder_time = checkpoint.fingerprint(listed(path)), file.parent.stat().st_mtime_ns
-            with file.open("ab") as content:
-                content.write(b" ")
-            assert file.parent.stat().st_mtime_ns == folder_time and checkpoint.fingerprint(listed(path)) != before
-            file.unlink()
-            assert checkpoint.fingerprint(listed(path)) != before
