@@ -1,28 +1,23 @@
-"""The MagicBokeh networks and their VAE in ComfyUI's hands, and the one step on its devices."""
+"""The MagicBokeh networks and their VAE in ComfyUI's hands."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-import comfy.latent_formats
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.ops
 import comfy.sd
-import latent_preview
 import torch
-import torch.nn.functional as F
 from comfy.ldm.modules.attention import optimized_attention
-from PIL import Image
 from torch import Tensor, nn
 
-from ..magicbokeh_ops import checkpoint, sampler
+from ..magicbokeh_ops import checkpoint
 from ..magicbokeh_ops.checkpoint import Tensors, Weights, check_vae, fold_time, is_patch_codec, vae_from_ldm, vae_sizes
 from ..magicbokeh_ops.network import Config, ControlNet, UNet
 from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
 from .devices import patcher
-from .progress import Progress, to_thumbnail
 
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
 
@@ -58,9 +53,14 @@ class BokehModel:
         return [self.patcher]
 
 
+@cache  # of ComfyUI's options, which stay as they are; says only once what it makes of them
 def weight_dtype() -> torch.dtype:
-    """fp16 or fp32 by ComfyUI's rules and options; bf16 only if asked for, since the one step multiplies its errors."""
-    return mm.unet_dtype(mm.get_torch_device(), PARAMETERS, [torch.float16, torch.float32])
+    """fp16 or fp32 by ComfyUI's rules and options; bf16 only if asked for and never fp8, since the one step multiplies their errors."""
+    asked = mm.unet_dtype(mm.get_torch_device(), PARAMETERS, [torch.float16, torch.float32])
+    if asked.itemsize > 1:
+        return asked
+    logging.info(f"MagicBokeh's networks keep 16 bits instead of {asked}, whose errors the one step multiplies by 15.")
+    return torch.float16
 
 
 @dataclass(frozen=True)
@@ -171,84 +171,3 @@ def _vae_weights(vae: comfy.sd.VAE) -> tuple[Tensors, dict[str, str]]:
     check_vae(tensors, "the connected VAE")
     dtype = str(vae.vae_dtype).removeprefix("torch.")
     return tensors, {"vae": f"as ComfyUI held it, in {dtype}"}
-
-
-class Codec:
-    """ComfyUI's VAE as the sampler wants it."""
-
-    def __init__(self, vae: comfy.sd.VAE, channels: int):
-        if vae.latent_channels != channels:
-            raise ValueError("vae is of another family than the model; connect the vae of Load MagicBokeh.")
-        self.vae, self.cell = vae, vae.downscale_ratio
-
-    def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
-        if noise is None:
-            return self.vae.encode(((image + 1) / 2).movedim(1, -1)).to(image)
-        first_stage = self.vae.first_stage_model
-        if not hasattr(first_stage, "quant_conv"):
-            raise ValueError("This vae has no posterior to sample from; set posterior_seed to -1.")
-        mm.load_models_gpu([self.vae.patcher], self.vae.memory_used_encode(image.shape, self.vae.vae_dtype))
-        pixels = image.to(self.vae.device, self.vae.vae_dtype)
-        mean, logvar = first_stage.quant_conv(first_stage.encoder(pixels)).to(image).chunk(2, 1)
-        return mean + (0.5 * logvar.clamp(-30, 20)).exp() * noise.to(mean)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        return self.vae.decode(latent).movedim(-1, 1).to(latent) * 2 - 1
-
-    def tile(self) -> int:
-        """Largest side in latents that fits, by ComfyUI's own estimate, into 60 % of the device's memory.
-
-        Of all its memory, not of what is free just now: a result must not depend on what ran before.
-        """
-        per_cell = self.vae.memory_used_decode((1, 4, 1, 1), self.vae.vae_dtype)
-        return max(sampler.SMALLEST_TILE, int((0.6 * mm.get_total_memory(self.vae.device) / per_cell) ** 0.5))
-
-
-def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
-    """How latents look, by the method that the user has chosen for previews, or else by the cheapest."""
-    if config.prediction == "residual":  # they are pictures
-        return lambda latent: to_thumbnail((F.pixel_shuffle(latent[0], PATCH) + 1) / 2)
-    look = comfy.latent_formats.SD15()
-    previewer = latent_preview.get_previewer(device, look) or latent_preview.Latent2RGBPreviewer(look.latent_rgb_factors)
-    return lambda latent: previewer.decode_latent_to_preview((config.latent_scale * latent).to(device))
-
-
-def render(
-    model: BokehModel,
-    vae: comfy.sd.VAE,
-    image: Tensor,
-    defocus: Tensor,
-    focus_mask: Tensor | None,
-    progress: Progress,
-    **options,
-):
-    """`sampler.render` of one picture on ComfyUI's devices, with less at once if memory runs out."""
-    codec, networks = Codec(vae, model.config.in_channels), model.patcher.model
-    device = model.patcher.load_device
-
-    def predict(latent: Tensor, hint: Tensor, regions: Tensor | None) -> Tensor:
-        mm.load_models_gpu([model.patcher], sampler.memory_needed(latent.shape, model.dtype))
-        return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype)
-
-    def is_oom(error: Exception) -> bool:
-        return mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
-
-    tile = sampler.Budget().tile
-    batch = int(0.1 * mm.get_total_memory(device) / sampler.memory_needed((1, 4, tile, tile), model.dtype))
-    budget = sampler.Budget(tile, codec.tile(), 1 if mm.is_device_cpu(device) else min(max(batch, 1), 8))
-
-    show = partial(progress.show, draw=latent_painter(model.config, device))
-
-    def sample(budget: sampler.Budget) -> tuple[Tensor, Tensor | None]:
-        return sampler.render(
-            codec, predict, image, defocus, focus_mask, budget=budget, progress=progress, show=show, **options
-        )
-
-    if options["preset"] == "fast":
-        return sampler.smaller_until_it_fits(sample, budget, is_oom, mm.soft_empty_cache)
-    picture, _ = sample(budget)  # its tiles are what they are
-    whole = sampler.grow(picture, 0, codec.cell)
-    latent = sampler.smaller_until_it_fits(
-        lambda budget: sampler.encode_whole(codec, whole, budget=budget), budget, is_oom, mm.soft_empty_cache
-    )
-    return picture, latent

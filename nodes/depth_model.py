@@ -8,7 +8,7 @@ import comfy.model_patcher
 from torch import Tensor, nn
 
 from ..magicbokeh_ops import depth
-from .devices import patcher
+from .devices import patcher, retry_when_freed
 from .progress import Progress
 
 
@@ -41,6 +41,10 @@ def find_disparity(
     """`depth.disparity` of photos on ComfyUI's devices."""
     network = model.patcher.model.network
     needed = depth.memory_needed(network.config, *image.shape[-2:], input_size)
-    # Its layers are not ComfyUI's, so it can't stay outside the card in part.
-    mm.load_models_gpu([model.patcher], needed, force_full_load=True)
-    return depth.disparity(network, image, input_size, smooth_range, progress, out)
+
+    def work() -> Tensor:
+        # Its layers are not ComfyUI's, so it can't stay outside the card in part.
+        mm.load_models_gpu([model.patcher], needed, force_full_load=True)
+        return depth.disparity(network, image, input_size, smooth_range, progress, out)
+
+    return retry_when_freed(work)

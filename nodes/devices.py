@@ -1,9 +1,20 @@
 """ComfyUI's devices and the memory on them."""
 
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
 import comfy.model_management as mm
 import comfy.model_patcher
 import torch
 from torch import nn
+
+from ..magicbokeh_ops import sampler
+
+# How torch's devices say it that have no exception of their own for it: Apple's, the CPU on Linux and on Windows, cuBLAS and cuDNN.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+
+T = TypeVar("T")
 
 
 def compute_device(memory: int) -> torch.device:
@@ -17,3 +28,59 @@ def patcher(model: nn.Module) -> comfy.model_patcher.ModelPatcher:
     # Looked up late: ComfyUI replaces this class when it starts.
     kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return kind(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
+
+
+def freeable_memory(device: torch.device) -> int:
+    """Bytes of a card that are free or held by ComfyUI's models, but for what ComfyUI leaves to others.
+
+    All memory of what is no card: what other programs leave of it changes too much for a result to depend on it.
+    """
+    if device.type in ("cpu", "mps"):
+        return mm.get_total_memory(device)
+    held = sum(loaded.model_loaded_memory() for loaded in mm.current_loaded_models if loaded.device == device)
+    return mm.get_free_memory(device) + held - mm.extra_reserved_memory()
+
+
+def is_oom(error: Exception) -> bool:
+    """Whether a device ran out of memory."""
+    known = mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
+    return known or isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def free_everything() -> None:
+    """Take all models off the devices, and give back what torch keeps for later."""
+    mm.unload_all_models()
+    mm.soft_empty_cache()
+
+
+def retry_when_freed(work: Callable[[], T], free: Callable[[], None] = free_everything) -> T:
+    """work(), and once more after `free` if memory runs out. `work` loads the models that it needs."""
+    try:
+        return work()
+    except Exception as error:
+        if not is_oom(error):
+            raise
+    # Outside of the handler, since the exception holds on to what filled the memory.
+    free()
+    return work()
+
+
+def smaller_until_it_fits(
+    work: Callable[[sampler.Budget], T], budget: sampler.Budget, free: Callable[[], None], what: str
+) -> T:
+    """work(budget), with less at once each time that memory runs out, as far as that goes.
+
+    what: with what to do about it, ends the sentence of the MemoryError that is raised when the least is too much.
+    """
+
+    def free_and_say() -> None:
+        logging.warning("MagicBokeh ran out of memory and goes on with less at once, which changes fine detail.")
+        free()
+
+    try:
+        return sampler.smaller_until_it_fits(work, budget, is_oom, free_and_say)
+    except Exception as error:
+        if not is_oom(error):
+            raise
+    free()
+    raise MemoryError(f"There is too little memory for {what}.")

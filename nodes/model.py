@@ -12,6 +12,7 @@ from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.demo import NANO, NANO_LABEL
 from . import bokeh_model, folders, widgets
 from .progress import Progress
+from .step import OneStep
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
 Model = io.Custom("MAGICBOKEH_MODEL")
@@ -188,19 +189,17 @@ class Sampler(io.ComfyNode):
         frames = count_frames(image=planes, defocus=blur)
         planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
         mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
-        progress = Progress(frames)
+        step, progress = OneStep(model, vae), Progress(frames)
         for i in range(frames):
-            picture, latent = bokeh_model.render(
-                model,
-                vae,
-                planes[i : i + 1].float(),
-                blur[i : i + 1].float(),
-                None if mask is None else mask[i : i + 1].float(),
-                preset=preset,
+            picture, latent = step.render(
+                progress,
+                preset,
+                image=planes[i : i + 1].float(),
+                defocus=blur[i : i + 1].float(),
+                focus_mask=None if mask is None else mask[i : i + 1].float(),
                 upscale=upscale,
                 color_fix=color_fix,
                 seed=None if posterior_seed < 0 else posterior_seed,
-                progress=progress,
             )
             if i == 0:
                 result = new_output(frames, *picture.shape[-2:], image.shape[-1])

@@ -9,6 +9,8 @@ from comfy.utils import ProgressBar
 from PIL import Image
 from torch import Tensor
 
+from .devices import is_oom
+
 THUMBNAIL_SIDE = 512  # of pictures while a node runs
 
 
@@ -25,19 +27,30 @@ class Progress:
 
     def __init__(self, parts: int):
         self.bar = ProgressBar(parts * 100)
-        self.part, self.value, self.last_shown = 0, 0, 0.0
+        self.part, self.value = 0, 0
+        self.picture, self.last_shown = None, 0.0
 
     def __call__(self, done: int, steps: int) -> None:
         mm.throw_exception_if_processing_interrupted()
         # Work that starts anew with less at once doesn't take back what was shown.
         self.value = max(self.value, self.part * 100 + 100 * done // steps)
-        self.bar.update_absolute(self.value)
+        if self.picture is not None:
+            self.last_shown = time.monotonic()
+        self.bar.update_absolute(self.value, preview=self.picture)
+        self.picture = None
 
     def show(self, picture: Tensor, draw: Callable[[Tensor], Image.Image] = to_thumbnail) -> None:
-        """What there is so far, beside the bar, at most four times a second. draw(picture): how it looks."""
-        if time.monotonic() - self.last_shown >= 0.25:
-            self.bar.update_absolute(self.value, preview=("JPEG", draw(picture), THUMBNAIL_SIDE))
-            self.last_shown = time.monotonic()
+        """What there is so far, beside the bar, at most four times a second. draw(picture): how it looks.
+
+        It is sent with the next value, for newer ComfyUI drops a value that comes within 0.1 s of a picture.
+        """
+        if time.monotonic() - self.last_shown < 0.25:
+            return
+        try:
+            self.picture = ("JPEG", draw(picture), THUMBNAIL_SIDE)
+        except Exception as error:
+            if not is_oom(error):  # a run that fits goes on without pictures
+                raise
 
     def next_part(self) -> None:
         self.part += 1

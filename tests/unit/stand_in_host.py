@@ -118,6 +118,7 @@ model_management = SimpleNamespace(
     get_total_memory=lambda _device=None: 16 * 2**30,
     get_free_memory=lambda _device=None: 12 * 2**30,
     free_memory=lambda _bytes, _device: None,
+    unload_all_models=lambda: None,
     soft_empty_cache=lambda: None,
     load_models_gpu=lambda _models, _memory_required=0, **_options: None,
     unet_dtype=lambda _device, _parameters, _supported: torch.float32,
@@ -186,6 +187,9 @@ class VAE:
             ratio = 2 ** (len(sizes["ch_mult"]) - 1)
         self.downscale_ratio = self.upscale_ratio = ratio
         self.device, self.vae_dtype = CPU, torch.float32
+        self.latent_dim, self.disable_offload = 2, False
+        self.process_input = lambda pictures: 2 * pictures - 1
+        self.process_output = lambda pictures: ((pictures + 1) / 2).clamp(0, 1)
         self.patcher = ModelPatcher(self.first_stage_model, CPU, CPU)
         self.memory_used_encode = lambda shape, dtype: 1767 * shape[2] * shape[3] * dtype.itemsize
         self.memory_used_decode = lambda shape, dtype: 2178 * shape[2] * shape[3] * 64 * dtype.itemsize
