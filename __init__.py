@@ -65,6 +65,10 @@ else:
         )
 
     async def comfy_entrypoint():
-        from .nodes import MagicBokehExtension
+        from server import PromptServer
 
+        from .nodes import MagicBokehExtension
+        from .nodes.links import note_used_latents
+
+        PromptServer.instance.add_on_prompt_handler(note_used_latents)
         return MagicBokehExtension()

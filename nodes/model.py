@@ -11,6 +11,7 @@ from ..magicbokeh_ops import checkpoint, sampler
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.demo import NANO, NANO_LABEL
 from . import bokeh_model, folders, widgets
+from .links import latent_is_used
 from .progress import Progress
 from .step import OneStep
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
@@ -180,6 +181,7 @@ class Sampler(io.ComfyNode):
                 io.Image.Output(display_name="image"),
                 io.Latent.Output(display_name="latent", tooltip="The result for other samplers of Stable Diffusion 2."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -190,10 +192,12 @@ class Sampler(io.ComfyNode):
         planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
         mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
         step, progress = OneStep(model, vae), Progress(frames)
+        wants_latent = latent_is_used(cls.hidden.prompt, cls.hidden.unique_id)
         for i in range(frames):
             picture, latent = step.render(
                 progress,
                 preset,
+                wants_latent,
                 image=planes[i : i + 1].float(),
                 defocus=blur[i : i + 1].float(),
                 focus_mask=None if mask is None else mask[i : i + 1].float(),
@@ -203,11 +207,12 @@ class Sampler(io.ComfyNode):
             )
             if i == 0:
                 result = new_output(frames, *picture.shape[-2:], image.shape[-1])
-                latents = latent.new_empty(frames, *latent.shape[1:])
+                latents = None if latent is None else latent.new_empty(frames, *latent.shape[1:])
             result[i, ..., :3] = picture[0].movedim(0, -1)
-            latents[i] = latent[0]
+            if latents is not None:
+                latents[i] = latent[0]
             if alpha is not None:
                 own = alpha[i % len(alpha)].movedim(-1, 0)
                 result[i, ..., 3:] = ops.resize(own[None], picture.shape[-2:])[0].movedim(0, -1)
             progress.next_part()
-        return io.NodeOutput(result, {"samples": latents})
+        return io.NodeOutput(result, None if latents is None else {"samples": latents})

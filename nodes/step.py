@@ -172,8 +172,8 @@ class OneStep:
     def memory_needed(self, budget: Budget) -> int:
         return sampler.memory_needed((budget.batch, 4, budget.tile, budget.tile), self.model.dtype)
 
-    def render(self, progress: Progress, preset: str, **options) -> tuple[Tensor, Tensor]:
-        """A picture and its latent. options: of `sampler.render`."""
+    def render(self, progress: Progress, preset: str, wants_latent: bool = True, **options) -> tuple[Tensor, Tensor | None]:
+        """A picture and its latent, which is left out where it takes work and nobody wants it. options: of `sampler.render`."""
         show = partial(progress.show, draw=self.draw)
         options |= {"preset": preset, "progress": progress, "show": show}
 
@@ -186,8 +186,11 @@ class OneStep:
         if preset == "reference":  # its tiles are what they are
             least = replace(self.budget, tile=SMALLEST_TILE, batch=1)
             picture, _ = smaller_until_it_fits(lambda _: sample(self.budget), least, self.turns.free, what)
+            if not wants_latent:
+                return picture, None
             whole = sampler.grow(picture, 0, self.codec.cell)
-            return picture, sampler.encode_whole(self.codec, whole, budget=self.codec.budget)
+            check = mm.throw_exception_if_processing_interrupted
+            return picture, sampler.encode_whole(self.codec, whole, budget=self.codec.budget, step=check)
         return smaller_until_it_fits(sample, self.budget, self.turns.free, what)
 
     def predict(self, latent: Tensor, hint: Tensor, regions: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -91,9 +91,16 @@ def link_pack(place: Path) -> None:
 
 
 class Host:
-    """A running server. `install` puts the pack at the place it is given."""
+    """A running server. `install` puts the pack at the place it is given, `flags` go to ComfyUI."""
 
-    def __init__(self, path: Path, python: str, base: Path, install: Callable[[Path], object] = link_pack):
+    def __init__(
+        self,
+        path: Path,
+        python: str,
+        base: Path,
+        install: Callable[[Path], object] = link_pack,
+        flags: Sequence[str] = (),
+    ):
         for folder in ("custom_nodes", "models", "input", "output", "temp", "user"):
             (base / folder).mkdir()
         install(base / "custom_nodes" / "magicbokeh")
@@ -104,8 +111,8 @@ class Host:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        self.base, self.log_file = base, base / "log.txt"
-        options = ["--cpu", "--port", self.url.rsplit(":", 1)[1], "--base-directory", base, "--disable-auto-launch"]
+        self.path, self.python, self.base, self.log_file = path, python, base, base / "log.txt"
+        options = ["--cpu", *flags, "--port", self.url.rsplit(":", 1)[1], "--base-directory", base, "--disable-auto-launch"]
         (base / "extra" / "bokeh").mkdir(parents=True)
         (base / "extra" / "bokeh" / "from yaml.safetensors").symlink_to(base / "models" / "magicbokeh" / "merged.safetensors")
         (base / "extra.yaml").write_text(f"elsewhere:\n  base_path: {base / 'extra'}\n  magicbokeh: bokeh\n", encoding="utf-8")

@@ -85,6 +85,7 @@ io = SimpleNamespace(
     BoundingBox=kind("BOUNDING_BOX"),
     MultiType=SimpleNamespace(Input=MultiInput),
     Custom=kind,
+    Hidden=SimpleNamespace(prompt="PROMPT", unique_id="UNIQUE_ID"),
     Schema=Schema,
     NodeOutput=NodeOutput,
     ComfyNode=ComfyNode,

@@ -35,7 +35,9 @@ class FirstStage(nn.Module):
 @pytest.fixture(scope="module")
 def loaded():
     torch.manual_seed(0)
-    model = bokeh_model.MagicBokeh(Config(channels=(16, 16), heads=(1, 0), layers=1, groups=4, rank=2, hint_channels=(4, 4, 4, 4)), nn).eval()
+    model = bokeh_model.MagicBokeh(
+        Config(channels=(16, 16), heads=(1, 0), layers=1, groups=4, rank=2, hint_channels=(4, 4, 4, 4)), nn
+    ).eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
         nn.init.normal_(parameter, std=0.02)
@@ -64,7 +66,7 @@ def sample(loaded, size=(64, 96), frames=1, **options):
     photo = torch.rand(frames, *size, 3, generator=torch.Generator().manual_seed(0))
     ramp = torch.linspace(0, 1, size[1]).expand(1, *size)
     picture, latent = host.run(host.nodes.Sampler, model=loaded[0], vae=loaded[1], image=photo, defocus=ramp, **options)
-    return picture, latent["samples"]
+    return picture, latent and latent["samples"]
 
 
 def fail_after(monkeypatch, owner, name, fails):
@@ -261,3 +263,27 @@ def test_weights_keep_16_bits(monkeypatch, caplog):
     monkeypatch.setattr(mm, "unet_dtype", lambda *_: torch.bfloat16)
     assert bokeh_model.weight_dtype() == torch.bfloat16
     bokeh_model.weight_dtype.cache_clear()
+
+
+def test_a_latent_that_nobody_uses_costs_nothing(loaded, monkeypatch):
+    """Of *reference*, which encodes its picture for it; in a prompt of its own for each."""
+    links = sys.modules["pack.nodes.links"]
+    encoded = fail_after(monkeypatch, loaded[1].first_stage_model, "encode", lambda _: False)
+    counts, used = {}, {}
+    for preset, linked in ((p, linked) for p in ("fast", "reference") for linked in (False, True)):
+        nodes = {
+            "s": {"class_type": "MagicBokehSampler", "inputs": {"preset": preset, "image": ["i", 1]}},
+            "i": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+            "p": {"class_type": "SaveLatent", "inputs": {"samples": ["s", 1 if linked else 0]}},
+        }
+        prompt = links.note_used_latents({"prompt": nodes})["prompt"]
+        used[preset, linked] = prompt["s"]["inputs"].get("latent_is_used")
+        monkeypatch.setattr(host.nodes.Sampler, "hidden", SimpleNamespace(prompt=prompt, unique_id="s"))
+        before = len(encoded)
+        _, latent = sample(loaded, (64, 64), preset=preset)
+        counts[preset, linked] = len(encoded) - before
+        assert (latent is None) == (preset == "reference" and not linked)
+    assert counts == {("fast", False): 1, ("fast", True): 1, ("reference", False): 1, ("reference", True): 2}
+    assert used == {("fast", False): None, ("fast", True): None, ("reference", False): False, ("reference", True): True}
+    assert links.note_used_latents({"number": 1}) == {"number": 1}
+    assert links.latent_is_used(None, None) and links.latent_is_used(prompt, "s.0.0.1")
