@@ -1,7 +1,9 @@
 """Test nodes: inputs of every awkward kind, and a probe that reports what came out."""
 
+import importlib.util
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -15,13 +17,20 @@ from comfy.utils import ProgressBar
 from PIL import Image
 from server import PromptServer
 
-GOLDEN = Path(__file__).resolve().parents[2] / "parity" / "golden"
+TESTS = Path(__file__).resolve().parents[2]
+GOLDEN = TESTS / "parity" / "golden"
+
+spec = importlib.util.spec_from_file_location("magicbokeh_memory_limit", TESTS / "memory_limit.py")
+memory_limit = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(memory_limit)
 
 PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
 PROGRESS = []  # what bars showed
 ASKED = []  # kinds of models, and bytes of room that they were loaded with
 LISTED = []  # folders whose files were listed, by whomever
 get_total_memory = mm.get_total_memory
+CARD = {"part": None, "share": None}  # what has too little memory: this share of its largest tensor
+LARGEST = {}  # bytes, of the largest tensor in each part as long as it had room
 
 
 def update_and_note(bar, value, total=None, preview=None, update=ProgressBar.update_absolute):
@@ -51,6 +60,7 @@ mm.load_models_gpu = load_and_note
 async def noted(request):
     notes = {"previews": PREVIEWS, "progress": PROGRESS, "asked": ASKED, "listed": LISTED}[request.match_info["noted"]]
     mm.get_total_memory = get_total_memory
+    CARD.update(part=None, share=None)
     sent = notes[:]
     notes.clear()
     return web.json_response(sent)
@@ -175,6 +185,47 @@ class TestOutOfMemory:
         return (model,)
 
 
+def on_small_card(part, work):
+    """A function that runs out of memory as CARD says."""
+
+    def within(*args, **options):
+        if CARD["share"] is None:
+            return work(*args, **options)
+        limit = CARD["share"] * LARGEST[part] if part == CARD["part"] and CARD["share"] < 1 else float("inf")
+        with memory_limit.MemoryLimit(limit) as card:
+            done = work(*args, **options)
+        LARGEST[part] = max(LARGEST.get(part, 0), card.largest)
+        return done
+
+    within.is_limited = True
+    return within
+
+
+class TestMemoryLimit:
+    """VAE, networks or lens get a share of the memory that they took before, until somebody asks for notes. Passes on what it gets."""
+
+    INPUT_TYPES = classmethod(
+        lambda cls: {
+            "required": {"part": (["vae", "networks", "lens"],), "percent": ("INT", {"default": 100})},
+            "optional": {"model": ("MAGICBOKEH_MODEL",), "vae": ("VAE",), "image": ("IMAGE",)},
+        }
+    )
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MAGICBOKEH_MODEL", "VAE", "IMAGE"), "shrink", "test"
+    IS_CHANGED = classmethod(lambda cls, **_: float("nan"))
+
+    def shrink(self, part, percent, model=None, vae=None, image=None):
+        lens = next(module for name, module in sys.modules.items() if name.endswith("magicbokeh.nodes.lens")).lens
+        places = [("lens", lens, "render")]
+        if model is not None:
+            places += [("vae", vae.first_stage_model, "encode"), ("vae", vae.first_stage_model, "decode")]
+            places.append(("networks", model.patcher.model.unet, "forward"))
+        for name, owner, method in places:
+            if not hasattr(getattr(owner, method), "is_limited"):
+                setattr(owner, method, on_small_card(name, getattr(owner, method)))
+        CARD.update(part=part, share=percent / 100)
+        return model, vae, image
+
+
 class TestCard:
     """The model on a card of some size, until somebody asks for what was asked of it."""
 
@@ -276,6 +327,7 @@ NODE_CLASS_MAPPINGS = {
         TestGeometry,
         TestBoxes,
         TestOutOfMemory,
+        TestMemoryLimit,
         TestCard,
         TestBlindDepth,
         TestStableDiffusion,
