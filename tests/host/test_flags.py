@@ -27,7 +27,7 @@ def picture(host: Host) -> np.ndarray:
 
 @pytest.mark.parametrize("flags", TOGETHER)
 def test_options_of_the_host(host, flags, tmp_path):
-    known = (host.path / "comfy" / "cli_args.py").read_text()
+    known = (host.path / "comfy" / "cli_args.py").read_text(encoding="utf-8")
     words = [word for word in flags.split() if not word.startswith("--") or f'"{word}"' in known]
     other = Host(host.path, host.python, tmp_path, flags=words)
     try:
@@ -35,5 +35,5 @@ def test_options_of_the_host(host, flags, tmp_path):
         again = np.mean((picture(other) - picture(host)) ** 2) / 255**2
     finally:
         other.process.kill()
-    assert error == again < 1e-4
+    assert error == again < 1e-3  # 30 dB
     assert other.log.count("keep 16 bits instead of torch.float8") == (1 if "fp8" in flags else 0)
