@@ -144,10 +144,14 @@ def test_the_lens_holds_its_pictures(monkeypatch, inputs):
 
 
 def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
-    def render(_model, _vae, photo, *_maps, **_options):
-        return photo.repeat_interleave(2, -2).repeat_interleave(2, -1), torch.zeros(1, 4, HEIGHT // 4, WIDTH // 4)
+    class Twice:
+        def __init__(self, _model, _vae):
+            pass
 
-    monkeypatch.setattr(host.nodes.model.bokeh_model, "render", render)
+        def render(self, *_options, image, **_more):
+            return image.repeat_interleave(2, -2).repeat_interleave(2, -1), torch.zeros(1, 4, HEIGHT // 4, WIDTH // 4)
+
+    monkeypatch.setattr(host.nodes.model, "OneStep", Twice)
     for model in (SimpleNamespace(focus_mask=None), SimpleNamespace(focus_mask=near(1))):
         check(host.nodes.Sampler, {"model": model, "vae": None, "image": rgba, "defocus": near})
 
