@@ -253,7 +253,7 @@ def network_size(height: int, width: int, input_size: int = INPUT_SIZE, patch: i
 def prepare(image: Tensor, input_size: int = INPUT_SIZE, patch: int = 14) -> Tensor:
     """Photo (B, 3, H, W) in [0, 1] as the network wants it: resized, cubic without smoothing, and standardised."""
     size = network_size(image.shape[-2], image.shape[-1], input_size, patch)
-    return standardize(F.interpolate(image.double(), size=size, mode="bicubic")).float()
+    return standardize(F.interpolate(image.double().clamp(0, 1), size=size, mode="bicubic")).float()
 
 
 def standardize(image: Tensor) -> Tensor:

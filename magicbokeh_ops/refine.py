@@ -34,7 +34,7 @@ def refine_edges(image: Tensor, disparity: Tensor, reach: int = 3) -> Tensor:
     check_image(image)
     check_map(disparity, "disparity")
     disparity = match_batch(fit(disparity, image.shape[-2:], "disparity"), len(image), "disparity")
-    return torch.cat([_snap(image[i : i + 1], disparity[i : i + 1].float(), reach) for i in range(len(image))])
+    return torch.cat([_snap(image[i : i + 1].clamp(0, 1), disparity[i : i + 1].float(), reach) for i in range(len(image))])
 
 
 def _snap(image: Tensor, disparity: Tensor, reach: int) -> Tensor:

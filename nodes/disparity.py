@@ -25,7 +25,8 @@ class DisparityFrom(io.ComfyNode):
                 io.MultiType.Input(
                     "depth",
                     types=[io.Image, io.Mask, io.Custom("DA3_GEOMETRY"), io.Custom("MOGE_GEOMETRY")],
-                    tooltip="A grey depth picture, a mask, or the geometry of Depth Anything 3 or MoGe.",
+                    tooltip="A grey depth picture, a mask, or the geometry of Depth Anything 3 or MoGe. Unknown pixels (NaN, infinite) are "
+                    "filled from around them; in distances they are taken as infinitely far.",
                 ),
                 io.Combo.Input(
                     "convention",
@@ -57,7 +58,12 @@ class DisparityFrom(io.ComfyNode):
                 widgets.refine(),
                 io.Image.Input("image", optional=True, tooltip="The photo, for refine. The disparity then gets its size."),
             ],
-            outputs=[io.Mask.Output(display_name="disparity")],
+            outputs=[
+                io.Mask.Output(
+                    display_name="disparity",
+                    tooltip="1 = nearest. If this node is bypassed, depth comes out here as it is.",
+                )
+            ],
         )
 
     @classmethod

@@ -16,7 +16,7 @@ def focus_box() -> list:
     """The socket for detectors' boxes, where the host has the type."""
     if not hasattr(io, "BoundingBox"):
         return []
-    tooltip = "What should be sharp, for focus_mode box: from a face or object detector, in pixels of the photo."
+    tooltip = "What should be sharp, for focus_mode box: from a face or object detector, in pixels of the photo, which has to be connected."
     return [io.BoundingBox.Input("focus_box", optional=True, force_input=True, tooltip=tooltip)]
 
 
@@ -59,7 +59,11 @@ class DefocusMap(io.ComfyNode):
                 *focus_box(),
             ],
             outputs=[
-                io.Mask.Output(display_name="defocus", tooltip="Blur radius / 32: what the MagicBokeh model sees."),
+                io.Mask.Output(
+                    display_name="defocus",
+                    tooltip="Blur radius / 32: what the MagicBokeh model sees. Don't bypass this node: the disparity would come out here. "
+                    "Set k to 0 instead.",
+                ),
                 io.Float.Output(display_name="focus", tooltip="Disparity in focus."),
                 io.Image.Output(display_name="overlay", tooltip="Green in focus, orange in front, blue behind."),
                 io.Float.Output(display_name="k", tooltip="The k of this node, to set it in one place."),
@@ -159,7 +163,13 @@ class FocusMask(io.ComfyNode):
                     advanced=True,
                 ),
             ],
-            outputs=[io.Mask.Output(display_name="focus_mask")],
+            outputs=[
+                io.Mask.Output(
+                    display_name="focus_mask",
+                    tooltip="White = in focus. Don't bypass this node: defocus would come out here, white where it is blurred. Bypass "
+                    "MagicBokeh Masked Attention instead.",
+                )
+            ],
         )
 
     @classmethod

@@ -122,7 +122,7 @@ class LensBlur(io.ComfyNode):
             search_aliases=["bokeh", "depth of field", "dof", "defocus", "background blur", "portrait blur", "tilt shift"],
             inputs=[
                 io.Image.Input("image", tooltip="A photo that is sharp everywhere."),
-                io.Mask.Input("disparity", tooltip="1 = nearest. Any size; it is scaled to the image."),
+                io.Mask.Input("disparity", tooltip="1 = nearest. Any size of the image's shape; it is scaled to the image."),
                 widgets.fraction(
                     "focus",
                     0.5,

@@ -140,8 +140,13 @@ class Sampler(io.ComfyNode):
                     "Load MagicBokeh works too, but then they mix.",
                 ),
                 io.Vae.Input("vae", tooltip="From Load MagicBokeh."),
-                io.Image.Input("image", tooltip="The photo, 64 pixels or more on each side."),
-                io.Mask.Input("defocus", tooltip="From Defocus Map. Any size; it is scaled to the result."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The photo, 64 pixels or more on each side. Its alpha channel is not looked at, and handed on as sharp as it is.",
+                ),
+                io.Mask.Input(
+                    "defocus", tooltip="From Defocus Map. Any size of the image's shape; it is scaled to the result."
+                ),
                 io.Float.Input(
                     "upscale",
                     default=1.0,

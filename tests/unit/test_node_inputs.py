@@ -1,22 +1,23 @@
 """What comes into the nodes' sockets: each kind is taken as meant, or refused in one sentence."""
 
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.small_models import nano_like
 from tests.unit import stand_in_host as host
+
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
+DEPTH_MODEL = host.nodes.depth.load_depth_model(GOLDEN / "depth" / "DAdepth_tiny.pth")
+
+torch.manual_seed(0)
+WEIGHTS = nano_like()
+NANO, VAE = host.nodes.bokeh_model.load_model(WEIGHTS), host.nodes.bokeh_model.load_vae(WEIGHTS.vae)
 
 HEIGHT, WIDTH = 66, 88
 BOX = {"x": 8, "y": 8, "width": 16, "height": 16}
-
-
-@dataclass(frozen=True)
-class Model:
-    """In place of a loaded model, as far as inputs go."""
-
-    focus_mask: object = None
 
 
 def noise(frames=1, height=HEIGHT, width=WIDTH, channels=3):
@@ -28,25 +29,28 @@ def ramp(frames=1, height=HEIGHT, width=WIDTH):
 
 
 def sampled(image=None, defocus=None, focus_mask=None):
-    model = Model(
-        None if focus_mask is None else host.run(host.nodes.MaskedAttention, model=Model(), focus_mask=focus_mask)[0].focus_mask
-    )
-    return host.run(host.nodes.Sampler, model=model, vae=None, image=image, defocus=defocus)
+    """What the sampler makes of the smallest model there is."""
+    model = NANO if focus_mask is None else host.run(host.nodes.MaskedAttention, model=NANO, focus_mask=focus_mask)[0]
+    return host.run(host.nodes.Sampler, model=model, vae=VAE, image=image, defocus=defocus)
 
 
 # Every socket for a picture or a map, with what goes into the others.
 PICTURES = {
+    "disparity": lambda image: host.run(
+        host.nodes.FindDisparity, depth_model=DEPTH_MODEL, image=image, input_size=140, refine=2
+    ),
     "lens": lambda image: host.run(host.nodes.LensBlur, image=image, disparity=ramp(), k=4.0),
     "sweep": lambda image: host.run(host.nodes.Sweep, image=image, disparity=ramp(), frames=2, k_from=4.0, k_to=2.0),
     "defocus map": lambda image: host.run(host.nodes.DefocusMap, image=image, disparity=ramp()),
     "disparity from": lambda image: host.run(host.nodes.DisparityFrom, image=image, depth=ramp(), refine=2),
 }
+SAMPLED = {"sampler": lambda image: sampled(image, ramp())}
 MASKS = {
     "focus_mask of Defocus Map": lambda mask: host.run(
         host.nodes.DefocusMap, disparity=ramp(), focus_mode="mask", focus_mask=mask
     ),
     "focus_mask of Masked Attention": lambda mask: (
-        host.run(host.nodes.MaskedAttention, model=Model(), focus_mask=mask)[0].focus_mask,
+        host.run(host.nodes.MaskedAttention, model=NANO, focus_mask=mask)[0].focus_mask,
     ),
     "defocus of Focus Mask": lambda mask: host.run(host.nodes.FocusMask, defocus=mask),
     "disparity of Lens Blur": lambda mask: host.run(host.nodes.LensBlur, image=noise(), disparity=mask, k=4.0),
@@ -98,7 +102,7 @@ def test_labels_of_any_type(give, kind):
     same(give(labels), give(labels.float()), 1e-6)
 
 
-@every(PICTURES)
+@every({**PICTURES, **SAMPLED})
 def test_pictures_in_0_to_255_are_refused(give):
     for image in (255 * noise(), 2 * noise() - 1):
         with pytest.raises(ValueError, match="image goes from"):
@@ -126,24 +130,42 @@ def test_the_sampler_refuses_what_is_no_picture_no_defocus_or_no_mask():
         ({"image": noise(0), "defocus": ramp()}, "image is empty"),
         ({"image": noise(), "defocus": ramp(0)}, "defocus is empty"),
         ({"image": noise(2), "defocus": ramp(3)}, "image has 2 and defocus has 3 frames"),
+        ({"image": noise(), "defocus": ramp(1, 66, 66)}, "defocus is 66 x 66 pixels and the photo 88 x 66"),
+        ({"image": noise(), "defocus": ramp(), "focus_mask": ramp(1, 66, 66)}, "focus_mask is 66 x 66 pixels"),
     ):
         with pytest.raises(ValueError, match=message):
             sampled(**inputs)
 
 
-@every(PICTURES)
-def test_light_and_overshoot_leave_the_rest_alone(give):
-    """A lamp as bright as half precision goes, and pixels below black: far from them nothing changes."""
+def test_the_sampler_takes_bytes_and_the_empty_mask_of_load_image():
+    image, defocus, mask = ((255 * x).round() for x in (noise(), ramp() / 16, ramp()))
+    found, _ = sampled(image.byte(), defocus.byte(), mask.byte())
+    same([found], sampled(image / 255, defocus / 255, mask / 255)[:1], 1e-5)
+    assert sampled(noise(), torch.zeros(1, 64, 64), torch.zeros(1, 64, 64))[0].shape == (1, HEIGHT, WIDTH, 3)
+
+
+def light_and_overshoot() -> tuple[torch.Tensor, torch.Tensor]:
+    """A picture, and the same with a lamp as bright as half precision goes and with pixels below black."""
     plain = noise()
     odd = plain.clone()
     odd[:, 30:33, 2:5], odd[:, 30:33, 6:8] = 65504.0, -0.2
-    for one, other in zip(give(odd), give(plain)):
-        if torch.is_tensor(one):
-            assert torch.isfinite(one).all()
-            assert torch.allclose(one[:, :, 40:], other[:, :, 40:], atol=2e-3)
+    return plain, odd
 
 
-@every(PICTURES)
+@every({name: PICTURES[name] for name in ("lens", "sweep")})
+def test_light_spreads_no_farther_than_its_disc(give):
+    plain, odd = map(give, light_and_overshoot())
+    assert torch.isfinite(odd[0]).all()
+    assert torch.allclose(odd[0][:, :, 40:], plain[0][:, :, 40:], atol=2e-3)
+
+
+@every({name: PICTURES[name] for name in ("disparity", "disparity from", "defocus map")})
+def test_light_is_white_where_pictures_are_looked_at(give):
+    _, odd = light_and_overshoot()
+    same(give(odd), give(odd.clamp(0, 1)), 1e-6)
+
+
+@every({**PICTURES, **SAMPLED})
 @pytest.mark.parametrize("shape", [(0, HEIGHT, WIDTH), (1, 0, WIDTH), (1, HEIGHT, 0)])
 def test_no_picture_is_one_sentence(give, shape):
     with pytest.raises(ValueError, match="^image is empty"):
@@ -162,7 +184,7 @@ def test_no_depth_picture_is_one_sentence():
         host.run(host.nodes.DisparityFrom, depth=torch.zeros(0, HEIGHT, WIDTH, 3))
 
 
-@every(PICTURES)
+@every({**PICTURES, **SAMPLED})
 def test_a_picture_without_its_batch_is_no_clip(give):
     with pytest.raises(ValueError, match="image has shape"):
         give(noise()[0])
@@ -207,7 +229,6 @@ SHAPES = {
     "focus_mask": MASKS["focus_mask of Defocus Map"],
     "disparity from": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask),
     "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
-    "sky": MASKS["sky"],
 }
 
 
