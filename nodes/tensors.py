@@ -72,10 +72,12 @@ def count_frames(**batches: Tensor) -> int:
     """Frames that inputs have together, where one of them may serve for all. Raises ValueError if their counts don't match."""
     for name, values in batches.items():
         check_not_empty(values, name)
-    frames = max(map(len, batches.values()))
-    if any(len(values) not in (1, frames) for values in batches.values()):
-        counts = " and ".join(f"{name} has {len(values)}" for name, values in batches.items())
-        raise ValueError(f"{counts} frames; give one for all, or one each.")
+    longest = max(batches, key=lambda name: len(batches[name]))
+    frames = len(batches[longest])
+    for name, values in batches.items():
+        if len(values) not in (1, frames):
+            others = f"{frames} pictures" if longest == "image" else f"{frames} of {longest}"
+            raise ValueError(f"{name} has {len(values)} frames for {others}; give one for all, or one each.")
     return frames
 
 

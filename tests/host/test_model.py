@@ -123,7 +123,7 @@ def test_sampler_takes(host, image, disparity, changes, shape):
 
 
 def test_every_option_reaches_the_sampler(host):
-    plain = host.found(prompt("odd", "ramp", upscale=2))["row"]
+    plain = host.found(prompt("odd", "small", upscale=2))["row"]
     for changes in (
         {"color_fix": "wavelet"},
         {"color_fix": "none"},
@@ -132,12 +132,12 @@ def test_every_option_reaches_the_sampler(host):
         {"k": 0},
         {"masked": False},
     ):
-        assert host.found(prompt("odd", "ramp", **{"upscale": 2, **changes}))["row"] != plain, changes
+        assert host.found(prompt("odd", "small", **{"upscale": 2, **changes}))["row"] != plain, changes
 
 
 def test_all_ways_to_the_same_weights(host):
     """Folder, single file (whose heads are a guess for such small widths), merged file, file from a yaml's folder, saved file."""
-    asked = prompt("odd", "ramp", upscale=2)
+    asked = prompt("odd", "small", upscale=2)
     asked["write"] = node(
         "MagicBokehSaveCheckpoint", model=["load", 0], vae=["load", 1], filename_prefix="magicbokeh/sub/saved"
     )
@@ -152,9 +152,9 @@ def test_all_ways_to_the_same_weights(host):
         {**MERGED, "checkpoint": "from yaml.safetensors"},
         {**MERGED, "checkpoint": "sub/saved_00001_.safetensors"},
     ):
-        assert host.found(prompt("odd", "ramp", upscale=2, load=load))["row"] == pytest.approx(row, abs=1e-5)
+        assert host.found(prompt("odd", "small", upscale=2, load=load))["row"] == pytest.approx(row, abs=1e-5)
     single = {"checkpoint": "lora.pkl", "base": "v2-1_512-ema-pruned.safetensors"}
-    assert host.found(prompt("odd", "ramp", upscale=2, load=single))["shape"] == [1, 74, 106, 3]
+    assert host.found(prompt("odd", "small", upscale=2, load=single))["shape"] == [1, 74, 106, 3]
 
 
 def test_networks_with_a_codec_of_their_own(host):
@@ -208,9 +208,9 @@ def test_a_small_decoder_for_drafts(host, library):
 
 
 def test_a_changed_setting_loads_nothing_again(host):
-    host.found(prompt("odd", "ramp", upscale=2))
+    host.found(prompt("odd", "small", upscale=2))
     before = len(host.log)
-    asked = prompt("odd", "ramp", upscale=2, k=11.5)
+    asked = prompt("odd", "small", upscale=2, k=11.5)
     status = host.run(asked)["status"]
     cached = next(body["nodes"] for kind, body in status["messages"] if kind == "execution_cached")
     assert set(cached) == {"load", "image", "disparity"}
@@ -294,12 +294,12 @@ def test_memory_does_not_grow(host):
     ],
 )
 def test_bad_input_is_named(host, changes, message):
-    error = host.error(prompt(**{"image": "odd", "disparity": "ramp", **changes}))
+    error = host.error(prompt(**{"image": "odd", "disparity": "small", **changes}))
     assert message in error and len(error.splitlines()) == 1
 
 
 def test_other_vaes_are_named(host):
-    asked = prompt("odd", "ramp", upscale=2)
+    asked = prompt("odd", "small", upscale=2)
     asked["vae"] = node("VAELoader", vae_name="pixel_space")
     asked["sample"]["inputs"]["vae"] = ["vae", 0]
     assert "vae is of another family than the model" in host.error(asked)

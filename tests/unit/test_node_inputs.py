@@ -129,7 +129,7 @@ def test_the_sampler_refuses_what_is_no_picture_no_defocus_or_no_mask():
         ({"image": noise(), "defocus": ramp(), "focus_mask": 255 * ramp()}, "focus_mask goes from"),
         ({"image": noise(0), "defocus": ramp()}, "image is empty"),
         ({"image": noise(), "defocus": ramp(0)}, "defocus is empty"),
-        ({"image": noise(2), "defocus": ramp(3)}, "image has 2 and defocus has 3 frames"),
+        ({"image": noise(2), "defocus": ramp(3)}, "image has 2 frames for 3 of defocus"),
         ({"image": noise(), "defocus": ramp(1, 66, 66)}, "defocus is 66 x 66 pixels and the photo 88 x 66"),
         ({"image": noise(), "defocus": ramp(), "focus_mask": ramp(1, 66, 66)}, "focus_mask is 66 x 66 pixels"),
     ):
@@ -252,10 +252,10 @@ def test_counts_of_frames_are_named_as_they_are():
     sweep = partial(host.run, host.nodes.Sweep, frames=2)
     for run, message in (
         (lambda: sweep(image=noise(), disparity=ramp(3)), "disparity has 3 frames for a sweep of 2"),
-        (lambda: sweep(image=noise(3), disparity=ramp(2)), "image has 3 and disparity has 2 frames"),
-        (lambda: host.run(host.nodes.LensBlur, image=noise(3), disparity=ramp(2)), "image has 3 and disparity has 2 frames"),
-        (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 and disparity has 3 frames"),
-        (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 and depth has 3 frames"),
+        (lambda: sweep(image=noise(3), disparity=ramp(2)), "disparity has 2 frames for 3 pictures"),
+        (lambda: host.run(host.nodes.LensBlur, image=noise(3), disparity=ramp(2)), "disparity has 2 frames for 3 pictures"),
+        (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 frames for 3 of disparity"),
+        (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
     ):
         with pytest.raises(ValueError, match=message):
             run()
