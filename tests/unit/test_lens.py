@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
+from magicbokeh_ops.lens import tiles
 from magicbokeh_ops.synthesis.raytrace import Layer, flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
 
@@ -78,7 +79,7 @@ def test_a_batch_equals_its_single_runs():
 def test_tiles_leave_no_seam(monkeypatch, cat_eye):
     image, disparity = noise(1, 3, 200, 260), steps(200, 260)
     whole = lens.render(image, disparity, 0.5, 12, aperture=Aperture(cat_eye=cat_eye))
-    monkeypatch.setattr(lens, "TILE", 128)
+    monkeypatch.setattr(tiles, "TILE", 128)
     tiled = lens.render(image, disparity, 0.5, 12, aperture=Aperture(cat_eye=cat_eye))
     assert (tiled - whole).abs().max() < 1e-4
 

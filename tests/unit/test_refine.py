@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.attention import peak_of
 from benchmarks.refine import compare, spoil
+from magicbokeh_ops import refine
 from magicbokeh_ops.refine import refine_edges
 
 
@@ -58,8 +61,92 @@ def test_the_lens_gains_near_edges():
     assert sum(gains) / len(gains) > 1.5, gains
 
 
+def busy(height=220, width=260):
+    """Discs before one another, and their disparity as soft as a network's."""
+    generator = torch.Generator().manual_seed(0)
+    photo, disparity = torch.zeros(1, 3, height, width), torch.zeros(1, 1, height, width)
+    y, x = torch.arange(height)[:, None], torch.arange(width)
+    for i in range(12):
+        top, left, radius, *color = torch.rand(6, generator=generator).tolist()
+        inside = (y - top * height) ** 2 + (x - left * width) ** 2 < (10 + 40 * radius) ** 2
+        photo[0, :, inside], disparity[0, 0, inside] = torch.tensor(color)[:, None], 0.1 + 0.07 * i
+    photo += 0.02 * torch.randn(photo.shape, generator=generator)
+    return photo.clamp(0, 1), spoil(disparity, 5, 1.0, -0.5)
+
+
+@pytest.mark.parametrize("reach", [1, 2, 4])
+def test_parts_are_equal_to_the_whole(reach, monkeypatch):
+    photo, soft = busy()
+    whole = refine_edges(photo, soft, reach)
+    monkeypatch.setattr(refine, "VOTING_SIDE", 37)
+    monkeypatch.setattr(refine, "SETTLING_SIDE", 64)
+    monkeypatch.setattr(refine, "PIXELS_AT_ONCE", 100)
+    assert (refine_edges(photo, soft, reach) - whole).abs().max() < 1e-5
+    assert ((whole - soft).abs() > 0.02).float().mean() > 0.01
+
+
+def test_parts_take_less_memory_than_the_whole(monkeypatch):
+    photo, soft = busy(400, 400)
+    whole = peak_of(lambda: refine_edges(photo, soft, 1))
+    assert whole < refine.memory_needed((400, 400), 1)
+    monkeypatch.setattr(refine, "SETTLING_SIDE", 100)
+    monkeypatch.setattr(refine, "VOTING_SIDE", 100)
+    monkeypatch.setattr(refine, "PIXELS_AT_ONCE", 2000)
+    least = photo.nbytes + 2 * soft.nbytes  # votes, the result and the picture's part of it
+    assert peak_of(lambda: refine_edges(photo, soft, 1)) - least < (whole - least) / 3
+
+
+class Work(TorchDispatchMode):
+    """Counts values that operations make."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        out = operation(*args, **(kwargs or {}))
+        self.values += out.numel() if isinstance(out, torch.Tensor) and not operation.is_view else 0
+        return out
+
+
+def test_progress_comes_often_and_may_stop_the_run():
+    photo, soft = (planes.repeat(1, 1, 3, 3) for planes in busy())
+    said, done = [], []
+    with Work() as work:
+
+        def progress(step, steps):
+            done.append(work.values)
+            said.append(step / steps)
+
+        refine_edges(photo, soft, 4, progress)
+    assert said[0] == 0 and said[-1] == 1 and said == sorted(said)
+    # About a nanosecond each, so that nobody waits long.
+    assert max(b - a for a, b in zip([0, *done], [*done, work.values])) < 0.03e9 < 1e9 < work.values
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(step, steps):
+        if step > 0.8 * steps:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        refine_edges(*busy(), 2, stop)
+
+
+def test_any_layout_in_memory_and_any_type_gives_the_same():
+    photo, soft = busy()
+    expected = refine_edges(photo, soft, 2)
+    turned = (planes.mT.contiguous().mT for planes in (photo, soft))
+    assert torch.equal(refine_edges(*turned, 2), expected)
+    last = photo.to(memory_format=torch.channels_last)
+    assert torch.equal(refine_edges(last.expand(2, -1, -1, -1), soft.double(), 2)[1:], expected)
+
+
 def test_bad_input_is_named():
     photo, exact = scene()
+    with pytest.raises(ValueError, match="reach is 0"):
+        refine_edges(photo, exact, 0)
     with pytest.raises(ValueError, match="image holds NaN"):
         refine_edges(photo * float("nan"), exact)
     with pytest.raises(ValueError, match="disparity holds NaN"):

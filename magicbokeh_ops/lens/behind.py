@@ -1,0 +1,163 @@
+"""What a lens may see past the nearest surface: the surface behind, continued."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..windows import widen
+from .edges import EDGE, Split
+
+HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
+DEPTHS = 8
+CELL, COARSE = 4, 16  # pixels per side of the cells of which something is known for the whole picture
+CONTEXT = COARSE  # pixels around one that what is continued there depends on, besides the coarse cells
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The surface behind the nearest one, all (C, H, W).
+
+    The weight is 1 where the surface is seen, less where it is made up, 0 where no gap can open.
+    """
+
+    color: Tensor
+    radius: Tensor
+    weight: Tensor
+
+
+class Behind:
+    """The surface behind, from a survey of the whole picture in parts and then a closer look at each part.
+
+    Covered pixels take the colour and radius of the closest pixels that are far enough behind them: a push-pull
+    pyramid (Gortler 1996) for each of a few depths, from half resolution on, since nothing there is sharp. Its coarse levels are
+    the whole picture's, its fine ones a part's. Light above white is not continued.
+
+    size: of the picture. lowest, highest: signed radius in it.
+    """
+
+    def __init__(self, size: Sequence[int], channels: int, lowest: float, highest: float, device: torch.device):
+        self.channels, self.span, self.reach = channels, highest - lowest, math.ceil(max(-lowest, highest)) + 2
+        step = (self.span - EDGE) / DEPTHS
+        self.depths = [lowest + 0.01 + i * step for i in range(DEPTHS)]
+        cells, coarse = ([-(-length // side) for length in size] for side in (CELL, COARSE))
+        self.farthest = torch.full((1, *cells), math.inf, device=device)
+        self.nearest = torch.full((1, *cells), -math.inf, device=device)
+        self.sums = torch.zeros(DEPTHS + 1, channels + 2, *coarse, device=device)
+
+    def survey(self, split: Split, rows: slice, inside: slice) -> None:
+        """Note what is needed of some rows of the picture. inside: where in `split` these rows are."""
+        far_color, far_radius, near_radius = (
+            plane[:, inside].contiguous() for plane in (split.far_color, split.far_radius, split.near_radius)
+        )
+        cells = slice(rows.start // CELL, -(-rows.stop // CELL))
+        self.farthest[:, cells] = -F.max_pool2d(-far_radius[None], CELL, ceil_mode=True)[0]
+        self.nearest[:, cells] = F.max_pool2d(near_radius[None], CELL, ceil_mode=True)[0]
+        height, width = near_radius.shape[-2:]
+        coarse = slice(rows.start // COARSE, -(-rows.stop // COARSE))
+        sums = self.sums[:, :, coarse]
+        row, col = (torch.arange(length, device=far_radius.device) // COARSE for length in (height, width))
+        cell = (row[:, None] * sums.shape[-1] + col).flatten()
+        depth = torch.bucketize(far_radius, torch.tensor(self.depths, device=far_radius.device)).flatten()
+        seen = _seen(split)[:, inside]
+        planes = torch.cat([_source(far_color, far_radius) * seen, seen]).flatten(1)
+        place = depth * (sums.shape[-2] * sums.shape[-1]) + cell
+        for i, plane in enumerate(planes):
+            found = torch.zeros(sums[:, i].numel(), device=plane.device).scatter_add_(0, place, plane)
+            sums[:, i] += found.view_as(sums[:, i]) / COARSE**2
+
+    def finish(self, report: Callable[[], None]) -> None:
+        """Conclude the survey.
+
+        The lens moves a surface x pixels away against this one by the difference of their radii, so it shows only if
+        that exceeds x. (A slope never does; a step always does, up to its height.)
+        """
+        nearness, cells = -self.farthest[None], 0
+        self.limit = torch.full_like(self.farthest, math.inf)
+        while max(EDGE, CELL * cells) <= self.span:
+            report()
+            nearness = widen(nearness, max(1, cells))
+            self.limit = self.limit.minimum(max(EDGE, CELL * cells) - nearness[0])
+            cells += max(1, cells)
+        self.covered = self.nearest >= self.limit
+        self.needed = widen(self.covered.float()[None], self.reach // CELL + 1)[0]
+        sums = self.sums[:DEPTHS].cumsum(0)
+        self.known = (sums[:, -1] > 0).flatten(1).any(1).tolist()
+        self.filled = torch.zeros_like(sums[:, :-1])
+        for i in range(DEPTHS):
+            if self.known[i]:
+                report()
+                self.filled[i] = _pull(_levels(sums[i : i + 1]))[0]
+
+    def hidden(self, split: Split, rows: slice, cols: slice, report: Callable[[], None]) -> Hidden:
+        """The surface behind in a part of the picture, whose `split` begins at multiples of `COARSE`."""
+
+        def of_part(planes: Tensor, side: int) -> Tensor:
+            return planes[..., rows.start // side : -(-rows.stop // side), cols.start // side : -(-cols.stop // side)]
+
+        size = split.near_radius.shape[-2:]
+        covered = split.near_radius >= _to_pixels(of_part(self.limit, CELL), size)
+        hidden = torch.cat([split.far_color, split.far_radius])
+        if not covered.any():
+            return Hidden(split.far_color, split.far_radius, _to_pixels(of_part(self.needed, CELL), size))
+        source, seen = _source(split.far_color, split.far_radius), _seen(split)
+        for i, depth in enumerate(self.depths):
+            report()
+            here = covered & (split.near_radius - EDGE >= depth)
+            if i < DEPTHS - 1:
+                here &= split.near_radius - EDGE < self.depths[i + 1]
+            if not self.known[i] or not here.any():
+                continue
+            weight = seen * (split.far_radius <= depth)
+            level = _halve(torch.cat([source * weight, weight])[None])
+            filled = _pull([level, _halve(level), _halve(_halve(level))], of_part(self.filled[i : i + 1], COARSE))
+            report()
+            filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[0]
+            hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
+        color, radius = hidden[:-1], hidden[-1:]
+        radius = torch.where(covered, radius.minimum(split.near_radius), radius)
+        weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(radius) * _to_pixels(of_part(self.needed, CELL), size)
+        return Hidden(color, radius, weight)
+
+
+def _source(color: Tensor, radius: Tensor) -> Tensor:
+    return torch.cat([color.clamp(max=1), radius])
+
+
+def _seen(split: Split) -> Tensor:
+    """Share of a pixel in which its far surface is seen."""
+    return torch.where(split.far_radius < split.near_radius, 1 - split.near_weight, 1.0)
+
+
+def _to_pixels(cells: Tensor, size: Sequence[int]) -> Tensor:
+    return cells.repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)[:, : size[0], : size[1]]
+
+
+def _levels(planes: Tensor) -> list[Tensor]:
+    """Premultiplied planes and their weight, (1, C + 1, H, W), and ever coarser means of them."""
+    levels = [planes]
+    while max(levels[-1].shape[-2:]) > 1:
+        levels.append(_halve(levels[-1]))
+    return levels
+
+
+def _pull(levels: list[Tensor], filled: Tensor | None = None) -> Tensor:
+    """Mean planes (1, C, H, W) at the first level, holes filled from the coarser ones. filled: of the level after the last."""
+    means = [level[:, :-1] / level[:, -1:].clamp(min=1e-12) for level in levels]
+    if filled is None:
+        filled = means[-1]
+    for level, mean in reversed(list(zip(levels, means))):
+        trust = (2 * level[:, -1:]).clamp(max=1)
+        if filled.shape != mean.shape:
+            filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., : mean.shape[-2], : mean.shape[-1]]
+        filled = mean * trust + filled * (1 - trust)
+    return filled
+
+
+def _halve(planes: Tensor) -> Tensor:
+    """Mean of 2 x 2 pixels, zeros beyond an odd border (bilinear at half scale is just that, and the fastest way)."""
+    planes = F.pad(planes, (0, planes.shape[-1] % 2, 0, planes.shape[-2] % 2))
+    return F.interpolate(planes, scale_factor=0.5, mode="bilinear")

@@ -1,0 +1,156 @@
+"""A tile of the picture, put together from its blurred fragments."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..aperture import Aperture
+from ..windows import widen
+from .behind import Hidden
+from .bins import Bins, Fragments, Layer
+from .edges import Split
+from .kernels import convolve, kernel
+from .tiles import Block, Tile
+
+DARKEST_REACH = 2  # pixels around one that a blur of the innermost layer mixes
+Report = Callable[[], None]
+# Rows and columns of a tile at some resolution, and planes (C + 1, h, w) there: premultiplied colour and coverage.
+Placed = tuple[slice, slice, Tensor]
+
+
+class Composer:
+    """What all tiles of a photo share.
+
+    bins: for what is seen. behind: for what is continued behind, None where nothing can be uncovered.
+    """
+
+    def __init__(self, aperture: Aperture, bins: Bins, behind: Bins | None, report: Report):
+        self.aperture, self.bins, self.behind, self.report = aperture, bins, behind, report
+
+    def tile(self, tile: Tile, block: Block, split: Split, hidden: Hidden | None) -> Tensor:
+        """Linear light (C, rows, cols) of one tile of a block."""
+        device = split.near_color.device
+        rows = (tile.from_rows - block.rows.start).to(device)[:, None]
+        cols = (tile.from_cols - block.cols.start).to(device)
+
+        def crop(plane: Tensor) -> Tensor:
+            return plane[:, rows, cols]
+
+        size = len(tile.from_rows), len(tile.from_cols)
+        near_weight = crop(split.near_weight)
+        near = crop(split.near_color), crop(split.near_radius), near_weight
+        far = crop(split.far_color), crop(split.far_radius), 1 - near_weight
+        fragments = Fragments([near, far], self.bins)
+        darkest = -widen(-near[0].minimum(far[0])[None], DARKEST_REACH)[0]
+        del near, far
+        self.report()
+        light, gap = self._seen(fragments, darkest, size, tile.field)
+        # Where nothing is known to lie behind, what is seen fills the rest.
+        behind = 1e-3 * torch.cat([light, 1 - gap])
+        if hidden is not None and self.behind is not None:
+            fragments = Fragments([(crop(hidden.color), crop(hidden.radius), crop(hidden.weight))], self.behind)
+            self._add_hidden(behind, fragments, size, tile.field)
+        light = light + gap * behind[:-1] / behind[-1:].clamp(min=1e-6)
+        inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
+        return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
+
+    def _seen(
+        self, fragments: Fragments, darkest: Tensor, size: Sequence[int], field: tuple[float, float]
+    ) -> tuple[Tensor, Tensor]:
+        """Light (C, H, W) of what is seen, front to back, and the gap (1, H, W) that it leaves.
+
+        darkest: light (C, H, W) that no pixel around is below.
+        """
+
+        def nothing(level: int) -> tuple[Tensor, Tensor]:
+            shrunk = _shrink(size, level)
+            planes = fragments.planes
+            return planes.new_zeros(len(planes) - 1, *shrunk), planes.new_ones(1, *shrunk)
+
+        groups = self.bins.groups()
+        level = groups[0][0]
+        light, gap = nothing(level)
+        for group_level, layers in groups:
+            beyond = group_level > 0 and layers[0].radii[0] < 0
+            if beyond:
+                group_light, group_gap = nothing(group_level)
+            else:
+                group_light, group_gap = _enlarge(light, level - group_level), _enlarge(gap, level - group_level)
+            for layer in layers:
+                placed = self._blurred(fragments, layer, size, field)
+                if placed is not None:
+                    rows, cols, planes = placed
+                    color, coverage = planes[:-1], planes[-1:].clamp(min=0)
+                    if len(layer.radii) > 1:
+                        # No blur makes anything darker than all that it mixes: no dark rims around lights.
+                        color = color.maximum(darkest[:, rows, cols] * coverage)
+                    _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], color, coverage)
+            if beyond:
+                _add_behind(light, gap, _enlarge(group_light, group_level), 1 - _enlarge(group_gap, group_level))
+            else:
+                light, gap, level = group_light, group_gap, group_level
+        return _enlarge(light, level), _enlarge(gap, level)
+
+    def _add_hidden(self, total: Tensor, fragments: Fragments, size: Sequence[int], field: tuple[float, float]) -> None:
+        for level, layers in fragments.bins.groups():
+            group = total.new_zeros(len(total), *_shrink(size, level))
+            for layer in layers:
+                placed = self._blurred(fragments, layer, size, field)
+                if placed is not None:
+                    rows, cols, planes = placed
+                    group[:, rows, cols] += planes
+            total += _enlarge(group, level)
+
+    def _blurred(self, fragments: Fragments, layer: Layer, size: Sequence[int], field: tuple[float, float]) -> Placed | None:
+        """One layer blurred; None if it is empty."""
+        parts = [(fragments.content(layer, radius), radius, False) for radius in layer.radii]
+        if len(layer.radii) > 1:
+            sharp, wide = fragments.lights(layer)
+            parts += [(sharp, 0.0, True), (wide, max(layer.radii, key=abs), True)]
+        placed = []
+        for patch, radius, positive in parts:
+            self.report()
+            if patch is None:
+                continue
+            top, left, planes = patch
+            if radius:
+                blur = kernel(self.aperture, radius, layer.level, field, positive)
+                planes = convolve(planes, blur)
+                top, left = top - len(blur) // 2, left - len(blur) // 2
+            height, width = _shrink(size, layer.level)
+            rows = slice(max(top, 0), min(top + planes.shape[1], height))
+            cols = slice(max(left, 0), min(left + planes.shape[2], width))
+            placed.append((rows, cols, planes[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]))
+        return _sum(placed) if len(placed) > 1 else next(iter(placed), None)
+
+
+def _sum(placed: list[Placed]) -> Placed:
+    top, left = min(rows.start for rows, _, _ in placed), min(cols.start for _, cols, _ in placed)
+    bottom, right = max(rows.stop for rows, _, _ in placed), max(cols.stop for _, cols, _ in placed)
+    total = placed[0][2].new_zeros(len(placed[0][2]), bottom - top, right - left)
+    for rows, cols, planes in placed:
+        total[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left] += planes
+    return slice(top, bottom), slice(left, right), total
+
+
+def _add_behind(light: Tensor, gap: Tensor, color: Tensor, coverage: Tensor) -> None:
+    """Add a premultiplied layer to what lies in front of it, in place: it fills the gap that is left and no more.
+
+    Neighbouring surfaces of one photo are complementary (where one ends the next begins), so their coverages add;
+    multiplying transmittances instead would let the background leak through every surface that spans two layers.
+    """
+    share = coverage.clamp(min=0).minimum(gap)
+    light.addcmul_(color, share / coverage.clamp(min=1e-6))
+    gap -= share
+
+
+def _shrink(size: Sequence[int], level: int) -> tuple[int, int]:
+    return size[0] >> level, size[1] >> level
+
+
+def _enlarge(planes: Tensor, level: int) -> Tensor:
+    if level == 0:
+        return planes
+    return F.interpolate(planes[None], scale_factor=2**level, mode="bilinear")[0]

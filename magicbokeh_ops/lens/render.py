@@ -1,0 +1,237 @@
+"""The lens, frame by frame and block by block."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..aperture import Aperture
+from ..color import linear_to_srgb, srgb_to_linear
+from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
+from . import behind, edges
+from .behind import Behind
+from .bins import Bins
+from .compose import Composer, Report
+from .edges import EDGE, Split, split_edges
+from .tiles import Tile, bands, blocks, tile_rows
+
+BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
+BAND = 2**21  # pixels that are surveyed at once
+BRIGHTEST = 46.0  # sRGB, 10,000 times white: in single precision more would spill over the picture
+
+
+def render(
+    image: Tensor,
+    disparity: Tensor,
+    focus: float | Sequence[float],
+    k: float | Sequence[float],
+    *,
+    aperture: Aperture = Aperture(),
+    highlight_boost: float = 0.0,
+    near_scale: float = 1.0,
+    far_scale: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+    show: Callable[[Tensor], None] | None = None,
+    alpha: Tensor | None = None,
+    device: torch.device | str | None = None,
+    block: int = BLOCK,
+) -> Tensor:
+    """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
+
+    image: (B, 3, H, W) sRGB in [0, 1]; brighter values are kept as light, up to 46.
+    disparity: (B or 1, 1, h, w) in [0, 1], 1 = nearest; resized to the image, whose shape it must have.
+    focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
+    highlight_boost: stops of light added to clipped highlights out of focus.
+    near_scale, far_scale: factors on the radius in front of and behind the focal plane.
+    progress: called with (steps done, steps in all), many times per step; may raise to stop.
+    show: called after each tile with the frame (3 or 4, H, W) so far, the photo where it is not done.
+    alpha: (B or 1, 1, H, W) in [0, 1], how opaque the photo is. What is transparent sends no light; alpha is blurred with the rest.
+    device: where blocks are worked on; that of the image if None. block: pixels of the photo that are worked on at once,
+    their surroundings included, or one tile if that is more: less takes less memory, for the same picture to rounding.
+
+    A radius goes up to half the longer side of the image, beyond which all is one haze.
+    Returns (B, 3, H, W) sRGB in [0, 1], with `alpha` (B, 4, H, W). Frames are independent: a batch equals its single runs.
+    Raises ValueError for wrong shapes, NaN or infinite values, and options below 0.
+    """
+    for name, value in (("highlight_boost", highlight_boost), ("near_scale", near_scale), ("far_scale", far_scale)):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
+    check_image(image)
+    check_map(disparity, "disparity")
+    frames, size = len(image), image.shape[-2:]
+    if alpha is not None:
+        check_map(alpha, "alpha")
+        if alpha.shape[-2:] != size:
+            raise ValueError(f"alpha is {tuple(alpha.shape[-2:])}, image {tuple(size)}; make them one size.")
+        alpha = match_batch(alpha, frames, "alpha")
+    check_same_shape(disparity, size, "disparity")
+    disparity = match_batch(disparity, frames, "disparity")
+    ends = torch.stack([disparity.amin((1, 2, 3)), disparity.amax((1, 2, 3))], 1)[:, None, None]
+    signed_radius(ends, focus, k)  # refuses what can't be a focus or an aperture
+    focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
+    photos = [
+        _Photo(
+            image[i],
+            None if alpha is None else alpha[i],
+            disparity[i : i + 1],
+            ends[i : i + 1],
+            Lens(focuses[i], ks[i], near_scale, far_scale, highlight_boost),
+            device,
+        )
+        for i in range(frames)
+    ]
+    rows = [tile_rows(size, photo.bins.reach, aperture) for photo in photos]
+    total, done = sum(1 + sum(map(len, some)) for some in rows), 0
+
+    def report() -> None:
+        if progress is not None:
+            progress(done, total)
+
+    out = image.new_empty(frames, 3 if alpha is None else 4, *size)
+    out[:, :3] = image
+    if alpha is not None:
+        out[:, 3:] = alpha
+    for i, photo in enumerate(photos):
+        report()
+        # Tiles that fade into each other add up as light.
+        light = torch.zeros(out[i].shape, device=out.device) if aperture.cat_eye else None
+        for tile, content in _tiles(photo, rows[i], block, aperture, report):
+            done += 1
+            place = (slice(None), tile.rows, tile.cols)
+            content = content.to(out.device)
+            if light is not None:
+                light[place] += content * tile.weight.to(content)
+                content = light[place]
+            out[i][place] = _to_srgb(content)
+            if show is not None:
+                show(out[i])
+        done += 1
+    report()
+    return out
+
+
+def memory_needed(size: Sequence[int], largest_radius: float, cat_eye: float = 0.0, block: int = BLOCK) -> int:
+    """Upper bound in bytes of what `render` takes for one image of `size` (height, width), by measurement.
+
+    Besides the image, its disparity at the same size, and the result.
+    """
+    radius = min(largest_radius, max(size) / 2)
+    rows = tile_rows(size, Bins.spanning(-radius, radius).reach, Aperture(cat_eye=cat_eye))
+    largest = max(part.pixels for part in blocks(rows, size, block, CONTEXT))
+    tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
+    pixels = size[0] * size[1]
+    return 150 * largest + 300 * tile + (3 + 16 * bool(cat_eye)) * pixels + 2**27
+
+
+CONTEXT = edges.CONTEXT + behind.CONTEXT
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Settings of one frame, as `render` takes them."""
+
+    focus: float
+    k: float
+    near_scale: float
+    far_scale: float
+    highlight_boost: float
+
+    def radius(self, disparity: Tensor, largest: float) -> Tensor:
+        radius = signed_radius(disparity, self.focus, self.k)
+        return torch.where(radius > 0, radius * self.near_scale, radius * self.far_scale).clamp(-largest, largest)
+
+
+class _Photo:
+    """One frame: light and signed radius of any part of it, and the radii that blurs are made for.
+
+    image: (3, H, W). alpha: (1, H, W) or None. disparity: (1, 1, h, w). ends: its lowest and highest value, (1, 1, 1, 2).
+    """
+
+    def __init__(
+        self,
+        image: Tensor,
+        alpha: Tensor | None,
+        disparity: Tensor,
+        ends: Tensor,
+        lens: Lens,
+        device: torch.device | str | None,
+    ):
+        self.image, self.alpha, self.disparity, self.lens = image, alpha, disparity, lens
+        self.size, self.largest = image.shape[-2:], max(image.shape[-2:]) / 2
+        self.device = torch.device(image.device if device is None else device)
+        self.lowest, self.highest = lens.radius(ends, self.largest).flatten().tolist()
+        self.bins = Bins.spanning(self.lowest, self.highest)
+
+    def split(self, rows: slice, cols: slice, report: Report) -> Split:
+        """Both surfaces of every pixel in a part of the picture."""
+
+        # Worked on as one run of memory, however the caller's tensors lie there.
+        def part(plane: Tensor) -> Tensor:
+            return plane[..., rows, cols].to(self.device, torch.float32).contiguous()
+
+        image = part(self.image)
+        radius = self.lens.radius(part(self.disparity), self.largest)[0]
+        light = _boost_highlights(image.clamp(max=BRIGHTEST), radius, self.lens.highlight_boost)
+        if self.alpha is not None:
+            alpha = part(self.alpha).clamp(0, 1)
+            light = torch.cat([light * alpha, alpha])
+        report()
+        return split_edges(light, radius, report)
+
+
+def _tiles(
+    photo: _Photo, rows: list[list[Tile]], most: int, aperture: Aperture, report: Report
+) -> Iterator[tuple[Tile, Tensor]]:
+    """All tiles of a photo and their light (C, rows, cols)."""
+    photo.disparity = resize(photo.disparity, photo.size)
+    parts = blocks(rows, photo.size, most, CONTEXT)
+    whole = photo.split(parts[0].rows, parts[0].cols, report) if len(parts) == 1 else None
+    behind = hidden = None
+    # Where no two surfaces differ by an edge, nothing is uncovered.
+    if photo.highest - photo.lowest >= EDGE:
+        behind = _survey(photo, whole, report)
+    bins = Bins.behind(photo.lowest, photo.highest) if behind is not None else None
+    composer = Composer(aperture, photo.bins, bins, report)
+    for part in parts:
+        split = photo.split(part.rows, part.cols, report) if whole is None else whole
+        if behind is not None:
+            hidden = behind.hidden(split, part.rows, part.cols, report)
+        for tile in part.tiles:
+            yield tile, composer.tile(tile, part, split, hidden)
+
+
+def _survey(photo: _Photo, whole: Split | None, report: Report) -> Behind:
+    """What is to be known of the whole picture before its parts are worked on, which takes some rows at once."""
+    channels = 3 if photo.alpha is None else 4
+    behind = Behind(photo.size, channels, photo.lowest, photo.highest, photo.device)
+    for rows, around in bands(photo.size[0], BAND // photo.size[1], edges.CONTEXT):
+        if whole is not None:
+            behind.survey(whole, rows, rows)
+        else:
+            split = photo.split(around, slice(0, photo.size[1]), report)
+            behind.survey(split, rows, slice(rows.start - around.start, rows.stop - around.start))
+    behind.finish(report)
+    return behind
+
+
+def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
+    """Linear light of an sRGB photo, with what the sensor clipped given back where it is out of focus.
+
+    Fades in from sRGB 0.8 to 1 and from 1 to 3 pixels of blur: a sharp highlight stays as it is.
+    """
+    light = srgb_to_linear(image)
+    if stops == 0:
+        return light
+    bright = ((image.amax(0, keepdim=True) - 0.8) / 0.2).clamp(0, 1)
+    blurred = ((radius.abs() - 1) / 2).clamp(0, 1)
+    return light * torch.exp2(stops * bright**2 * blurred)
+
+
+def _to_srgb(light: Tensor) -> Tensor:
+    """sRGB (3, h, w) of linear light, or with its alpha (4, h, w)."""
+    if len(light) == 3:
+        return linear_to_srgb(light).clamp(max=1)
+    alpha = light[3:].clamp(0, 1)
+    return torch.cat([linear_to_srgb(light[:3] / alpha.clamp(min=1e-4)).clamp(max=1), alpha])
