@@ -198,7 +198,7 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
 
 
 def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torch.dtype) -> Callable:
-    """`sampler.render` with these weights in place, and colours taken from the input where a VAE may shift them."""
+    """`sampler.render` with these weights in place."""
     from .codec import make_codec
 
     weights = checkpoint.fold_time(weights)
@@ -208,8 +208,7 @@ def load_renderer(weights: checkpoint.Weights, device: torch.device, dtype: torc
         network.load_state_dict({key: value.to(device, dtype) for key, value in tensors.items()}, assign=True)
         network.eval()
     codec = make_codec(weights.vae, device, dtype)
-    color_fix = "none" if checkpoint.is_patch_codec(weights.vae) else "adain"
-    return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype), color_fix=color_fix)
+    return partial(sampler.render, codec, partial(sampler.predict, *networks, device=device, dtype=dtype))
 
 
 def compute_dtype(name: str | None, device: torch.device) -> torch.dtype:
@@ -222,7 +221,7 @@ def load_depth(model: Path, input_size: int, device: torch.device, refine: int =
 
     def find(photo: Tensor) -> Tensor:
         near = depth.disparity(network, photo, input_size)
-        return refine_edges(photo, near, refine) if refine else near
+        return refine_edges(photo, near, refine, Bar("refine"), device) if refine else near
 
     return find
 
@@ -265,7 +264,9 @@ def depth_command(photo, model, input_size, refine, device, output):
 @click.option(
     "--color-fix",
     type=click.Choice(list(sampler.COLOR_FIXES)),
-    help="How the colours of the input are kept. [default: adain; none for nano and its like, which keep them by themselves]",
+    default="adain",
+    show_default=True,
+    help="How the colours of the input are kept. nano and its like keep them by themselves: adain does nothing there.",
 )
 @click.option("--seed", type=int, help="Sample the VAE's posterior; its mean is taken otherwise.")
 @click.option(
@@ -308,7 +309,7 @@ def render_command(
             defocus.focus_mask(blur),
             preset=preset,
             upscale=upscale,
-            **({} if color_fix is None else {"color_fix": color_fix}),
+            color_fix=color_fix,
             seed=seed,
             noise=noise,
             progress=Bar("render"),

@@ -23,7 +23,8 @@ def match_mean_and_spread(image: Tensor, reference: Tensor) -> Tensor:
     image, reference: (B, 3, H, W) in [0, 1], sizes may differ; the result is clamped to [0, 1].
     """
     means = [x.mean((2, 3), keepdim=True) for x in (image, reference)]
-    spreads = [(x.var((2, 3), keepdim=True) + 1e-5).sqrt() for x in (image, reference)]
+    # Of a single pixel there is no unbiased variance.
+    spreads = [(x.var((2, 3), keepdim=True, correction=min(1, x[0, 0].numel() - 1)) + 1e-5).sqrt() for x in (image, reference)]
     return ((image - means[0]) / spreads[0] * spreads[1] + means[1]).clamp(0, 1)
 
 

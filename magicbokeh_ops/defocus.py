@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .clips import Frames, extremes, lower_median, percentiles
 from .planes import check_image as check_image
 from .planes import check_map, check_same_shape, fill_unknown, fit, match_batch, resize
+from .windows import widen
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
@@ -292,12 +292,6 @@ def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int 
         mask = _drop_small(mask, min_area)
         mask = 1 - _drop_small(1 - mask, min_area)
     return mask
-
-
-def widen(values: Tensor, radius: int) -> Tensor:
-    """Largest value within `radius` pixels on both axes, (B, C, H, W)."""
-    values = F.max_pool2d(values, (2 * radius + 1, 1), 1, (radius, 0))
-    return F.max_pool2d(values, (1, 2 * radius + 1), 1, (0, radius))
 
 
 def cut_to_8_bit(disparity: Tensor) -> Tensor:

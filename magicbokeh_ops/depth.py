@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .defocus import check_image, check_map, find_range, stretch
+from .planes import with_every_operation
 from .weights.parts import Tensors, copied
 from .weights.reading import find_model, read_json, read_model
 
@@ -253,7 +254,8 @@ def network_size(height: int, width: int, input_size: int = INPUT_SIZE, patch: i
 def prepare(image: Tensor, input_size: int = INPUT_SIZE, patch: int = 14) -> Tensor:
     """Photo (B, 3, H, W) in [0, 1] as the network wants it: resized, cubic without smoothing, and standardised."""
     size = network_size(image.shape[-2], image.shape[-1], input_size, patch)
-    return standardize(F.interpolate(image.double().clamp(0, 1), size=size, mode="bicubic")).float()
+    whole = with_every_operation(image).double().clamp(0, 1)
+    return standardize(F.interpolate(whole, size=size, mode="bicubic")).float().to(image.device)
 
 
 def standardize(image: Tensor) -> Tensor:

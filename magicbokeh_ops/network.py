@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attend, MaskedBranch, attend
+from .attention import Attend, MaskedBranch, attend, thinned
 
 TIMESTEP = 999
 
@@ -23,7 +23,7 @@ class Config:
     heads: per level; 0 = no attention at that level. rank: of the bokeh LoRA; 0 = none.
     prediction: "epsilon", the noise that is taken out of the latent as at t = 999, or "residual", what is taken out of the latent
     of a patch codec after our lens, in units of the latent's standard deviation, and one channel more that chooses between blur
-    behind (below 0) and in front of the focus.
+    behind (below 0) and in front of the focus. Such networks are given the whole picture, so that their attention is thinned.
     latent_scale: between the VAE's latents and those that the network sees.
     folded: without time embedding, whose constant share is in the biases (`checkpoint.fold_time`).
     """
@@ -220,9 +220,10 @@ class HintEmbedding(nn.Module):
         self.conv_out = operations.Conv2d(widths[-1], config.channels[0], 3, padding=1)
 
     def forward(self, hint: Tensor) -> Tensor:
-        x = F.silu(self.conv_in(hint))
+        # In place, since these are by far the largest tensors of a whole picture.
+        x = F.silu(self.conv_in(hint), inplace=True)
         for block in self.blocks:
-            x = F.silu(block(x))
+            x = F.silu(block(x), inplace=True)
         return self.conv_out(x)
 
 
@@ -243,6 +244,8 @@ class UNet(nn.Module):
     def __init__(self, config: Config = Config(), operations=nn, attention: Attend = attend):
         super().__init__()
         self.config = config
+        if config.prediction == "residual":
+            attention = thinned(attention)
         self.conv_in = operations.Conv2d(config.in_channels, config.channels[0], 3, padding=1)
         self.time_embedding = None if config.folded else TimeEmbedding(config, operations)
         self.down_blocks = _down_blocks(config, operations, attention)
@@ -275,6 +278,8 @@ class UNet(nn.Module):
 class ControlNet(nn.Module):
     def __init__(self, config: Config = Config(), operations=nn, attention: Attend = attend):
         super().__init__()
+        if config.prediction == "residual":
+            attention = thinned(attention)
         self.conv_in = operations.Conv2d(config.in_channels, config.channels[0], 3, padding=1)
         self.time_embedding = None if config.folded else TimeEmbedding(config, operations)
         self.controlnet_cond_embedding = HintEmbedding(config, operations)

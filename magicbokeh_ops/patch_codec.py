@@ -1,5 +1,7 @@
 """A small stand-in for the VAE, for networks that are trained from nothing."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ class PatchCodec(nn.Module):
     compression away (as the LoRA on the VAE's encoder does in the full model), the decoder's to hide the patches' borders.
     """
 
-    cell = PATCH
+    cell, lossless = PATCH, True
 
     def __init__(self):
         super().__init__()
@@ -39,21 +41,25 @@ class PatchCodec(nn.Module):
         return (picture + self.smooth(picture)).to(latent)
 
 
-def lens_blur(latent: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
+def lens_blur(latent: Tensor, defocus: Tensor, report: Callable[[], None] | None = None) -> tuple[Tensor, Tensor]:
     """Latents (B, 48, h, w) of pictures through our lens: as if all blur lay behind the focus, and as if it lay in front.
 
     Which of them is true a defocus map doesn't tell, nor what a photo lost; that is left to the networks.
-    defocus: radius / 32, (B, 1, 4 h, 4 w). Gradients pass into the first, where its radius is at most a pixel.
+    defocus: radius / 32, (B, 1, 4 h, 4 w). Gradients pass into the first, where its radius is at most a pixel. A picture without
+    any blur stays as it is. report: called often; may raise to stop.
     """
     if not defocus.any():
         return latent, latent
     picture = F.pixel_shuffle(latent, PATCH)
     photo = ((picture.detach() + 1) / 2).clamp(0, 1)
     with torch.no_grad():
-        behind, front = (2 * lens.render(photo, sign * defocus, 0.0, K_TRAINED) - 1 for sign in (-1, 1))
+        progress = None if report is None else lambda *_: report()
+        behind, front = (2 * lens.render(photo, sign * defocus, 0.0, K_TRAINED, progress=progress) - 1 for sign in (-1, 1))
     in_focus = K_TRAINED * defocus <= 1
     behind = behind + in_focus * (picture - picture.detach())
-    return F.pixel_unshuffle(behind, PATCH), F.pixel_unshuffle(front, PATCH)
+    blurred = defocus.amax((1, 2, 3), keepdim=True) > 0
+    behind, front = (torch.where(blurred, F.pixel_unshuffle(x, PATCH), latent) for x in (behind, front))
+    return behind, front
 
 
 def kaiming_start(network: nn.Module, slope: float = 0.0) -> None:

@@ -88,7 +88,16 @@ def resize(values: Tensor, size: Sequence[int]) -> Tensor:
     """Bring a (B, 1, h, w) map to `size` (height, width), bilinear, smoothed when it shrinks."""
     if tuple(values.shape[-2:]) == tuple(size):
         return values
-    return F.interpolate(values.float(), size=tuple(size), mode="bilinear", antialias=True)
+    whole = with_every_operation(values.float())
+    return F.interpolate(whole, size=tuple(size), mode="bilinear", antialias=True).to(values.device)
+
+
+def with_every_operation(values: Tensor) -> Tensor:
+    """These values where torch lacks nothing: on the CPU, unless they lie there or on CUDA (which ROCm is too) already.
+
+    Apple's, Intel's and DirectML's devices have no float64, and not in every version smoothing when a picture shrinks.
+    """
+    return values if values.device.type == "cuda" else values.cpu()
 
 
 def check_same_shape(values: Tensor, size: Sequence[int], name: str, of: str = "the photo") -> None:

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from . import method
 from .color import match_low_frequencies, match_mean_and_spread
-from .defocus import check_image, check_map, check_same_shape, resize
-from .network import TIMESTEP, UNet
-from .patch_codec import lens_blur
+from .defocus import K_TRAINED, check_image, check_map, check_same_shape, resize
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
 TRAINED = 64  # latents per side of the pictures that the networks were trained on
@@ -19,20 +18,23 @@ RELEASED_STRIDE = 32  # latents
 SMALLEST = 64
 UPSCALE_LIMIT = 4
 
-OVERLAP, CODEC_OVERLAP = 6, 16  # of tiles in the prediction, in units of 8 pixels, and in the VAE, in latents
+OVERLAP, CODEC_OVERLAP = 6, 16  # of tiles in the prediction and in the VAE, in latents
 SMALLEST_TILE = 32
-
-# Of a prediction: values per cell of its latent, and what does not depend on it.
-VALUES_PER_CELL, FIXED_BYTES = 12_000, 256 * 2**20
+# Networks that work on the picture itself see all of it up to 4032 pixels a side, and tiles of that size beyond.
+LOSSLESS_TILE, LOSSLESS_OVERLAP = 56, 256  # times the budget's tile; pixels
 
 PRESETS = ["fast", "reference"]
+# How colours are kept: fix(picture, photo).
 COLOR_FIXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "adain": match_mean_and_spread,
     "wavelet": match_low_frequencies,
     "none": lambda image, _: image.clamp(0, 1),
 }
 
-# predict(latent, defocus, regions): clean latent of tiles, see `predict`.
+# What the step computes, for those who call the sampler.
+alpha_at, clean_latent, predict, memory_needed = method.alpha_at, method.clean_latent, method.predict, method.memory_needed
+
+# predict(latent, defocus, regions): clean latent of tiles, see `method.predict`.
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Progress = Callable[[int, int], None]
 # Gets the latent as it is so far: predicted in tiles that are done, encoded in the others.
@@ -42,7 +44,8 @@ Show = Callable[[Tensor], None]
 class Codec(Protocol):
     """Images (B, 3, H, W) in [-1, 1] to and from unscaled latents (B, C, h, w).
 
-    cell: pixels per latent, 8 for Stable Diffusion's VAE.
+    cell: pixels per latent, 8 for Stable Diffusion's VAE. One whose latents are the picture itself says so by `lossless = True`
+    (`method.is_lossless`).
     """
 
     cell: int
@@ -54,62 +57,12 @@ class Codec(Protocol):
     def decode(self, latent: Tensor) -> Tensor: ...
 
 
-def alpha_at(timestep: int) -> float:
-    """Product of 1 - beta up to `timestep`, in Stable Diffusion's scaled linear schedule."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
-    return float(torch.cumprod(1 - betas, 0)[timestep])
-
-
-def clean_latent(latent: Tensor, epsilon: Tensor) -> Tensor:
-    """The scheduler's x0 at t = 999, in fp32: it divides errors by 0.068."""
-    alpha = alpha_at(TIMESTEP)
-    return (latent.float() - (1 - alpha) ** 0.5 * epsilon.float()) / alpha**0.5
-
-
-def predict(
-    unet: UNet,
-    controlnet: nn.Module,
-    latent: Tensor,
-    defocus: Tensor,
-    regions: Tensor | None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Clean latent (B, C, h, w) of a latent, both unscaled, computed on `device` in `dtype` and brought back.
-
-    defocus, regions (focus mask): (B, 1, H, W) at image size; regions None = one region.
-    """
-    config = unet.config
-    latent = latent.float() * config.latent_scale
-    if regions is not None:
-        regions = regions.to(device, dtype)
-
-    if config.prediction == "epsilon":
-        x = latent.to(device, dtype)
-        found = unet(x, controlnet(x, defocus.to(device, dtype)), regions).to(latent)
-        return clean_latent(latent, found) / config.latent_scale
-    # The networks' norms forget contrast, without which they would take too much out of flat pictures.
-    mean = latent.mean((2, 3), keepdim=True)
-    spread = latent.std((2, 3), keepdim=True).mean(1, keepdim=True).clamp(min=0.01)
-    behind, front = lens_blur(latent, defocus.to(latent))
-    x, photo = (((z - mean) / spread).to(device, dtype) for z in (behind, latent))
-    found = unet(x, controlnet(photo, defocus.to(device, dtype)), regions).to(latent)
-    residual, order = found[:, :-1], found[:, -1:].sigmoid()
-    return torch.lerp(behind, front, order) - spread * residual
-
-
-def memory_needed(shape: Sequence[int], dtype: torch.dtype) -> int:
-    """Upper bound in bytes for `predict` of a latent (B, C, h, w) on the full-size networks, without their weights."""
-    batch, _, height, width = shape
-    return FIXED_BYTES + batch * height * width * VALUES_PER_CELL * dtype.itemsize
-
-
 @dataclass(frozen=True)
 class Budget:
     """How much the fast preset works on at once.
 
-    tile, codec_tile: largest sides, of the prediction's tiles in units of 8 pixels (a few more than the 64 of training make fewer
-    of them) and of the VAE's in latents. batch: tiles per prediction.
+    tile, codec_tile: largest sides in latents, of the prediction's tiles (a few more than the 64 of training make fewer of them)
+    and of the VAE's. batch: tiles per prediction. With a lossless codec tiles are 56 times `tile` in pixels, one at a time.
     """
 
     tile: int = 72
@@ -122,11 +75,18 @@ class Budget:
         return replace(self, tile=max(self.tile // 2, SMALLEST_TILE), codec_tile=max(self.codec_tile // 2, SMALLEST_TILE))
 
 
+class Halvable(Protocol):
+    """What says how much is worked on at once; `halved` gives an equal one where there is no less."""
+
+    def halved(self) -> Any: ...
+
+
 T = TypeVar("T")
+B = TypeVar("B", bound=Halvable)
 
 
 def smaller_until_it_fits(
-    work: Callable[[Budget], T], budget: Budget, out_of_memory: Callable[[Exception], bool], free: Callable[[], None]
+    work: Callable[[B], T], budget: B, out_of_memory: Callable[[Exception], bool], free: Callable[[], None]
 ) -> T:
     """work(budget), with half the budget after each exception that `out_of_memory` recognises, as far as that goes."""
     while True:
@@ -210,20 +170,20 @@ def sample_fast(
     image: (1, 3, H, W) in [0, 1], sides multiples of the codec's cell. defocus, regions: (1, 1, H, W). noise: (1, C, h, w).
     Returns the picture in [0, 1], before any colour transfer, and its unscaled latent.
     """
-    cell = codec.cell
+    cell, tile, overlap, batch = codec.cell, budget.tile, OVERLAP, budget.batch
+    if method.is_lossless(codec):
+        tile, overlap, batch = LOSSLESS_TILE * tile // cell, LOSSLESS_OVERLAP // cell, 1
     size = [length // cell for length in image.shape[-2:]]
-    fine = 8 // cell  # a patch codec's cells are smaller; its tiles in pixels must not be, since its blur reaches as far
-    overlap = fine * OVERLAP
-    positions, tile_size = even_tiles(size, fine * budget.tile, overlap)
+    positions, tile_size = even_tiles(size, tile, overlap)
     coded, _ = even_tiles(size, budget.codec_tile, CODEC_OVERLAP)
-    step = _Steps(progress, 2 * len(coded) + -(-len(positions) // budget.batch))
+    step = _Steps(progress, 2 * len(coded) + -(-len(positions) // batch))
     latent = encode_whole(codec, image, noise, budget, step)
     seen = latent.clone()
 
     def predicted() -> Iterator[Tensor]:
-        for i in range(0, len(positions), budget.batch):
+        for i in range(0, len(positions), batch):
             step()
-            some = positions[i : i + budget.batch]
+            some = positions[i : i + batch]
             x = torch.cat([_crop(latent, position, tile_size) for position in some])
             hints = torch.cat([_crop(defocus, position, tile_size, cell) for position in some])
             masks = None if regions is None else torch.cat([_crop(regions, position, tile_size, cell) for position in some])
@@ -327,46 +287,61 @@ def render(
 ) -> tuple[Tensor, Tensor | None]:
     """Restore a photo and blur it as its defocus map says, in one step.
 
-    image: (1, 3, H, W) sRGB in [0, 1]. defocus (radius / 32) and focus_mask: (1, 1, h, w), scaled to the result's size;
-    defocus 0 everywhere is plain super-resolution, focus_mask None = attention over everything.
-    preset: "fast" or "reference" (the released tiles). upscale: factor before the step, 1 to 4, bicubic.
-    color_fix: "adain", "wavelet" or "none"; takes colours from the whole input.
+    image: (1, 3, H, W) sRGB in [0, 1], cut off beyond. defocus (radius / 32, 0 or more) and focus_mask: (1, 1, h, w), scaled to the
+    result's size; defocus 0 everywhere is plain super-resolution, focus_mask None = attention over everything.
+    A radius goes up to half the longer side of the result.
+    preset: "fast" or "reference" (the released tiles; with a lossless codec the same as fast, cut to 8 bit). upscale: factor before
+    the step, 1 to 4, bicubic.
+    color_fix: "adain", "wavelet" or "none"; takes colours from the whole input. A lossless codec keeps colours by itself, so that
+    "adain", which makes a blurred picture's contrast that of the sharp photo, is left out there.
     seed: samples the VAE's posterior; None takes its mean. noise: the sample itself, one per released tile.
     progress: called with (steps done, steps in all). show: called with the unscaled latent so far, after every few tiles.
-    Returns the picture (1, 3, H * upscale, W * upscale) in [0, 1], and for "fast" its unscaled latent, sides rounded up.
-    Raises ValueError for a bad option, a picture below 64 pixels, maps of another shape than the picture, and NaN.
+    Computed in fp32. Returns the picture (1, 3, H * upscale, W * upscale) in [0, 1] in the photo's dtype, and for "fast" its
+    unscaled latent, sides rounded up.
+    Raises ValueError for a bad option, another number of pictures than one, a picture below 64 pixels, maps of another shape than
+    the picture, a negative radius and NaN.
     """
     check_image(image)
-    for name, values in {"defocus": defocus, "focus_mask": focus_mask}.items():
-        if values is not None:
-            check_map(values, name)
-            check_same_shape(values, image.shape[-2:], name)
+    maps = {"defocus": defocus} if focus_mask is None else {"defocus": defocus, "focus_mask": focus_mask}
+    for name, values in maps.items():
+        check_map(values, name)
+        check_same_shape(values, image.shape[-2:], name)
+    for name, values in {"image": image, **maps}.items():
+        if len(values) != 1:
+            raise ValueError(f"{name} has {len(values)} frames; render one picture at a time.")
+    if defocus.amin() < -1e-3:
+        raise ValueError(f"defocus goes down to {float(defocus.amin()):.4g}; a blur radius is 0 or more.")
     for name, value, choices in (("preset", preset, PRESETS), ("color_fix", color_fix, list(COLOR_FIXES))):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
     if seed is not None and noise is not None:
         raise ValueError("seed and noise are both given; one of them says what the sample is.")
-    size = target_size(image.shape[-2:], upscale)
+    size, dtype = target_size(image.shape[-2:], upscale), image.dtype
+    image = image.float().clamp(0, 1)
     if size != tuple(image.shape[-2:]):
         image = F.interpolate(image, size=size, mode="bicubic").clamp(0, 1)
-    cell, least = codec.cell if preset == "fast" else 1, TRAINED * codec.cell
-    padded, blur = (grow(x, least, cell) for x in (image, resize(defocus, size)))
+    in_tiles = preset == "reference" and not method.is_lossless(codec)
+    cell, least = 1 if in_tiles else codec.cell, TRAINED * codec.cell
+    blur = resize(defocus, size).float().clamp(0, max(size) / 2 / K_TRAINED)
+    padded, blur = grow(image, least, cell), grow(blur, least, cell)
     regions = None if focus_mask is None else grow((resize(focus_mask, size) > 0.5).float(), least, cell)
-    transfer = COLOR_FIXES[color_fix]
-    if preset == "reference":
+    transfer = COLOR_FIXES["none" if color_fix == "adain" and method.is_lossless(codec) else color_fix]
+    if in_tiles:
         if seed is not None:
             tiles = len(released_positions(padded.shape[-2:], least, RELEASED_STRIDE * codec.cell))
             noise = _noise(seed, tiles, TRAINED, TRAINED)
         picture = sample_as_released(codec, predict, padded, blur, regions, noise, progress, show)
-        return _eight_bit(transfer(picture[..., : size[0], : size[1]], image)), None
-    if noise is not None:
+        return _eight_bit(transfer(picture[..., : size[0], : size[1]], image)).to(dtype), None
+    if noise is not None and preset == "fast":
         raise ValueError("noise is given for the tiles of the reference preset, but preset is 'fast'.")
     if seed is not None:
         noise = _noise(seed, 1, *(length // cell for length in padded.shape[-2:]))
     picture, latent = sample_fast(codec, predict, padded, blur, regions, noise, budget, progress, show)
+    picture = transfer(picture[..., : size[0], : size[1]], image)
+    if preset == "reference":
+        return _eight_bit(picture).to(dtype), None
     # A part of a larger tensor would keep that, for every frame of a batch.
-    latent = latent[..., : -(-size[0] // cell), : -(-size[1] // cell)].contiguous()
-    return transfer(picture[..., : size[0], : size[1]], image), latent
+    return picture.to(dtype), latent[..., : -(-size[0] // cell), : -(-size[1] // cell)].contiguous()
 
 
 def _noise(seed: int, count: int, height: int, width: int) -> Tensor:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..codec import DiffusersCodec
+from ..method import predict
 from ..network import Config, ControlNet, UNet
 from ..patch_codec import PATCH, PatchCodec, kaiming_start
-from ..sampler import predict
 from .settings import Settings
 
 ADAPTER = "sr"

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.attention import peak
-from magicbokeh_ops.attention import MaskedBranch, attend, attend_masked, attend_within
+from magicbokeh_ops.attention import MaskedBranch, attend, attend_masked, attend_within, thinned
 
 
 def tokens(batch, count, channels, seed=0):
@@ -64,6 +64,19 @@ def test_given_attention_is_used():
     region = torch.arange(20)[None].expand(2, -1) < 6
     attend_within(q, k, v, 2, region, host_attention)
     assert seen == [6, 14, 6, 14]
+
+
+def test_thinned_attention():
+    """Full up to its limit; beyond, keys from the first to the last, of the own region only."""
+    q, k, v = tokens(1, 50, 16)
+    assert torch.equal(thinned(attend, 50)(q, k, v, 2), attend(q, k, v, 2))
+    kept = [0, 12, 24, 36, 49]
+    assert torch.equal(thinned(attend, 5)(q, k, v, 2), attend(q, k[:, kept], v[:, kept], 2))
+    region = torch.arange(50)[None] < 7
+    changed = v.clone()
+    changed[:, 7:] = 1000
+    before, after = (attend_within(q, k, values, 2, region, thinned(attend, 5)) for values in (v, changed))
+    assert torch.equal(before[:, :7], after[:, :7]) and not torch.equal(before[:, 7:], after[:, 7:])
 
 
 def test_masked_branch_without_update_adds_nothing():
