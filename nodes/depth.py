@@ -4,9 +4,11 @@ from comfy_api.latest import io, ui
 
 from ..magicbokeh_ops import depth
 from ..magicbokeh_ops.checkpoint import fingerprint
-from ..magicbokeh_ops.refine import refine_edges
+from ..magicbokeh_ops.refine import memory_needed, refine_edges
 from . import folders, widgets
 from .depth_model import find_disparity, load_depth_model
+from .devices import compute_device
+from .page import unless_it_fails
 from .progress import Progress
 from .tensors import image_to_planes, new_output
 
@@ -89,9 +91,15 @@ class FindDisparity(io.ComfyNode):
     def execute(cls, depth_model, image, input_size, refine, smooth_range) -> io.NodeOutput:
         photo, _ = image_to_planes(image)
         disparity = new_output(len(photo), *photo.shape[-2:])
-        maps = disparity[:, None]
-        find_disparity(depth_model, photo, input_size, smooth_range, Progress(1), maps)
+        maps, progress = disparity[:, None], Progress(2 if refine else 1)
+        find_disparity(depth_model, photo, input_size, smooth_range, progress, maps)
         if refine:
+            progress.next_part()
+            device = compute_device(memory_needed(photo.shape[-2:], refine))
             for i in range(len(maps)):
-                maps[i] = refine_edges(photo[i : i + 1].float(), maps[i : i + 1], refine)[0]
-        return io.NodeOutput(disparity, ui=ui.PreviewMask(disparity[:1], cls=cls))
+
+                def report(done: int, steps: int, before: int = i) -> None:
+                    progress(before * steps + done, len(maps) * steps)
+
+                maps[i] = refine_edges(photo[i : i + 1].float(), maps[i : i + 1], refine, report, device)[0]
+        return io.NodeOutput(disparity, ui=unless_it_fails(lambda: ui.PreviewMask(disparity[:1], cls=cls), None))

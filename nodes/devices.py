@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import comfy.model_management as mm
@@ -15,13 +16,29 @@ from ..magicbokeh_ops import sampler
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 T = TypeVar("T")
+B = TypeVar("B", bound=sampler.Halvable)
 
 
-def compute_device(memory: int) -> torch.device:
-    """The device to work on, with room made for `memory` bytes."""
+def compute_device(memory: int, fourier: bool = False) -> torch.device:
+    """The device to work on, with room made for `memory` bytes. fourier: for Fourier transforms, which are the CPU's where it must be."""
     device = mm.get_torch_device()
+    if fourier and not has_complex_numbers(device):
+        _tell_that_the_cpu_works(device)
+        return torch.device("cpu")
     mm.free_memory(memory, device)
     return device
+
+
+def has_complex_numbers(device: torch.device) -> bool:
+    """Whether Fourier transforms work. DirectML (known to torch as privateuseone) has none; trying ends the whole process."""
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    return device.type != "privateuseone"
+
+
+@cache
+def _tell_that_the_cpu_works(device: torch.device) -> None:
+    logging.warning(f"MagicBokeh: {device} has no complex numbers, so the lens works on the CPU.")
 
 
 def patcher(model: nn.Module) -> comfy.model_patcher.ModelPatcher:
@@ -65,16 +82,25 @@ def retry_when_freed(work: Callable[[], T], free: Callable[[], None] = free_ever
     return work()
 
 
+def halved_to_fit(budget: B, needed: Callable[[B], float], device: torch.device) -> B:
+    """The budget, halved as after running out of memory until what it needs can be freed on the device."""
+    room = freeable_memory(device)
+    while needed(budget) > room and budget != budget.halved():
+        budget = budget.halved()
+    return budget
+
+
 def smaller_until_it_fits(
-    work: Callable[[sampler.Budget], T], budget: sampler.Budget, free: Callable[[], None], what: str
+    work: Callable[[B], T], budget: B, free: Callable[[], None], what: str, cost: str = ", which changes fine detail"
 ) -> T:
     """work(budget), with less at once each time that memory runs out, as far as that goes.
 
     what: with what to do about it, ends the sentence of the MemoryError that is raised when the least is too much.
+    cost: ends the sentence in the log that says so.
     """
 
     def free_and_say() -> None:
-        logging.warning("MagicBokeh ran out of memory and goes on with less at once, which changes fine detail.")
+        logging.warning(f"MagicBokeh ran out of memory and goes on with less at once{cost}.")
         free()
 
     try:

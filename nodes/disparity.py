@@ -7,8 +7,9 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus
 from ..magicbokeh_ops.planes import check_not_empty
-from ..magicbokeh_ops.refine import refine_edges
+from ..magicbokeh_ops.refine import memory_needed, refine_edges
 from . import widgets
+from .devices import compute_device
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, is_picture, mask_to_map, new_output, to_floats
 
@@ -101,11 +102,15 @@ class DisparityFrom(io.ComfyNode):
         elif refine:
             raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
         result, progress = new_output(count, *size), Progress(count)
+        device = compute_device(memory_needed(size, refine)) if refine else None
         for i in range(count):
             progress(0, 1)
             if i < len(planes):  # otherwise one map serves all
                 found = defocus.fit(defocus.stretch(disparity(i), low, high), size, "depth")
-            result[i] = refine_edges(photo[i : i + 1].float(), found, refine)[0, 0] if refine else found[0, 0]
+            if refine:
+                result[i] = refine_edges(photo[i : i + 1].float(), found, refine, progress, device)[0, 0]
+            else:
+                result[i] = found[0, 0]
             progress.next_part()
         return io.NodeOutput(result)
 

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
-from .page import save_view
+from .page import save_view, unless_it_fails
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
@@ -112,7 +112,7 @@ class DefocusMap(io.ComfyNode):
             shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend)
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
-        view = save_view(backdrop[:1], ops.resize(disparity[:1], size))
+        view = unless_it_fails(lambda: save_view(backdrop[:1], ops.resize(disparity[:1], size)), {})
         found = {"magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]}
         return io.NodeOutput(defocus, focus, overlay, k, ui={**view, **found})
 

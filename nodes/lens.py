@@ -1,6 +1,8 @@
 """The weight-free lens: one setting, or a sweep of focus and aperture."""
 
 import math
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from comfy_api.latest import io
@@ -10,7 +12,7 @@ from ..magicbokeh_ops import lens
 from ..magicbokeh_ops.aperture import Aperture
 from ..magicbokeh_ops.sweep import EASINGS, sweep
 from . import widgets
-from .devices import compute_device
+from .devices import compute_device, free_everything, halved_to_fit, smaller_until_it_fits
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
@@ -76,6 +78,16 @@ def look_inputs() -> list:
     ]
 
 
+@dataclass(frozen=True)
+class Block:
+    """How much of a photo the lens works on at once, in pixels."""
+
+    pixels: int = lens.BLOCK
+
+    def halved(self) -> "Block":
+        return Block(max(self.pixels // 2, lens.TILE**2))
+
+
 def render_frames(
     image, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
     near_scale, far_scale,
@@ -89,13 +101,23 @@ def render_frames(
         if math.isnan(value):
             raise ValueError(f"{name} is not a number; look at the node that gives it.")
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
-    device = compute_device(lens.memory_needed(planes.shape[-2:], max(k) * max(near_scale, far_scale)))
+    size, largest = planes.shape[-2:], max(k) * max(near_scale, far_scale)
+
+    def needed(block: Block) -> int:
+        return lens.memory_needed(size, largest, cat_eye, block.pixels)
+
+    device = compute_device(0, fourier=True)
+    block = halved_to_fit(Block(), needed, device)
+    compute_device(needed(block), fourier=True)
     out = new_output(len(focus), *image.shape[1:])
     progress = Progress(len(focus))
-    for i in range(len(focus)):
-        picture = lens.render(
-            planes[i % len(planes)][None].to(device, torch.float32),
-            disparity[i][None].to(device, torch.float32),
+
+    def photograph(i: int, at_once: Block) -> torch.Tensor:
+        nonlocal block
+        block = at_once  # for the frames after this one too
+        return lens.render(
+            planes[i % len(planes)][None].float(),
+            disparity[i][None].float(),
             focus[i],
             k[i],
             aperture=aperture,
@@ -104,10 +126,15 @@ def render_frames(
             far_scale=far_scale,
             progress=progress,
             show=progress.show,
+            alpha=None if alpha is None else alpha[i % len(alpha)].movedim(-1, 0)[None].float(),
+            device=device,
+            block=at_once.pixels,
         )
-        out[i, ..., :3] = picture[0].movedim(0, -1)
-        if alpha is not None:
-            out[i, ..., 3:] = alpha[i % len(alpha)]
+
+    what = "the lens even in single tiles; close other programs, or take a smaller k or picture"
+    for i in range(len(focus)):
+        picture = smaller_until_it_fits(partial(photograph, i), block, free_everything, what, cost="")
+        out[i] = picture[0].movedim(0, -1)
         progress.next_part()
     return out
 

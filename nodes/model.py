@@ -161,8 +161,8 @@ class Sampler(io.ComfyNode):
                     "color_fix",
                     options=list(sampler.COLOR_FIXES),
                     default="adain",
-                    tooltip="How the colours of the photo are kept. adain: mean and contrast, as released. wavelet: everything coarse, "
-                    "for strong local casts. none: as the model gives them.",
+                    tooltip="How the colours of the photo are kept. adain: mean and contrast, as released; nano keeps them by itself, so "
+                    "that it does nothing there. wavelet: everything coarse, for strong local casts. none: as the model gives them.",
                 ),
                 io.Combo.Input(
                     "preset",

@@ -1,8 +1,11 @@
 """What the page shows: the photo and its disparity as files."""
 
 import hashlib
+import logging
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 import folder_paths
 import torch
@@ -11,7 +14,17 @@ from torch import Tensor
 
 from ..magicbokeh_ops.defocus import resize
 
+T = TypeVar("T")
 VIEW_SIDE = 1024  # pixels of the photo that the page gets
+
+
+def unless_it_fails(make: Callable[[], T], otherwise: T) -> T:
+    """make(), or where nothing can be written, a line in the log and something else: what is only looked at must not end a run."""
+    try:
+        return make()
+    except OSError as error:
+        logging.warning(f"MagicBokeh: no preview, since it could not be written ({error}).")
+        return otherwise
 
 
 def save_view(photo: Tensor, disparity: Tensor) -> dict[str, list]:

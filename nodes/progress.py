@@ -1,5 +1,6 @@
 """Progress, interrupts and previews."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -9,8 +10,6 @@ from comfy.utils import ProgressBar
 from PIL import Image
 from torch import Tensor
 
-from .devices import is_oom
-
 THUMBNAIL_SIDE = 512  # of pictures while a node runs
 
 
@@ -18,8 +17,11 @@ def to_thumbnail(picture: Tensor) -> Image.Image:
     """A small version of a picture (3, H, W), what is below 0 and above 1 cut off."""
     scale = min(1, THUMBNAIL_SIDE / max(picture.shape[-2:]))
     size = [max(1, round(scale * length)) for length in picture.shape[-2:]]
-    small = F.interpolate(picture[None].float(), size=size, mode="area")[0].clamp(0, 1)
-    return Image.fromarray((small.movedim(0, -1) * 255).round().byte().cpu().numpy())
+    # Means of whole pixels are something that every device has. What they leave to do is little.
+    cell = [max(1, length // THUMBNAIL_SIDE) for length in picture.shape[-2:]]
+    small = F.avg_pool2d(picture[None].float(), cell).cpu()
+    small = F.interpolate(small, size=size, mode="area")[0].clamp(0, 1)
+    return Image.fromarray((small.movedim(0, -1) * 255).round().byte().numpy())
 
 
 class Progress:
@@ -28,7 +30,7 @@ class Progress:
     def __init__(self, parts: int):
         self.bar = ProgressBar(parts * 100)
         self.part, self.value = 0, 0
-        self.picture, self.last_shown = None, 0.0
+        self.picture, self.last_shown, self.draws = None, 0.0, True
 
     def __call__(self, done: int, steps: int) -> None:
         mm.throw_exception_if_processing_interrupted()
@@ -44,13 +46,15 @@ class Progress:
 
         It is sent with the next value, for newer ComfyUI drops a value that comes within 0.1 s of a picture.
         """
-        if time.monotonic() - self.last_shown < 0.25:
+        if not self.draws or time.monotonic() - self.last_shown < 0.25:
             return
         try:
             self.picture = ("JPEG", draw(picture), THUMBNAIL_SIDE)
-        except Exception as error:
-            if not is_oom(error):  # a run that fits goes on without pictures
-                raise
+        except mm.InterruptProcessingException:
+            raise
+        except Exception as error:  # nobody has asked for the picture, so the run goes on without, whatever it is
+            logging.warning(f"MagicBokeh: no preview of this run ({type(error).__name__}: {error}).")
+            self.draws = False
 
     def next_part(self) -> None:
         self.part += 1

@@ -20,7 +20,7 @@ from ..magicbokeh_ops.network import Config
 from ..magicbokeh_ops.patch_codec import PATCH
 from ..magicbokeh_ops.sampler import SMALLEST_TILE, Budget
 from .bokeh_model import BokehModel
-from .devices import free_everything, freeable_memory, retry_when_freed, smaller_until_it_fits
+from .devices import free_everything, halved_to_fit, has_complex_numbers, retry_when_freed, smaller_until_it_fits
 from .progress import THUMBNAIL_SIDE, Progress, to_thumbnail
 
 LONGEST_TILE = 2048  # pixels of a side in the VAE on any device; at 3400 its attention would be half of the work
@@ -111,6 +111,7 @@ class Codec:
         if vae.first_stage_model is None or (vae.latent_channels, vae.latent_dim) != (channels, 2):
             raise ValueError("vae is of another family than the model, or none at all; connect the vae of Load MagicBokeh.")
         self.whole, self.turns, self.cell = WholeCodec(vae, turns), turns, vae.downscale_ratio
+        self.lossless = hasattr(vae.first_stage_model, "codec")
         budget = Budget(SMALLEST_TILE, self.whole.largest_tile())
         self.budget = halved_to_fit(budget, lambda budget: self.whole.memory_needed(budget.codec_tile), vae.device)
 
@@ -134,14 +135,6 @@ class Codec:
         pixels = SMALLEST_TILE * self.cell
         what = f"the VAE even in pieces of {pixels} pixels; close other programs, or start ComfyUI with --cpu-vae"
         return smaller_until_it_fits(attempt, start, self.turns.free, what)
-
-
-def halved_to_fit(budget: Budget, needed: Callable[[Budget], float], device: torch.device) -> Budget:
-    """The budget, halved as after running out of memory until what it needs can be freed on the device."""
-    room = freeable_memory(device)
-    while needed(budget) > room and budget != budget.halved():
-        budget = budget.halved()
-    return budget
 
 
 def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
@@ -176,6 +169,10 @@ class OneStep:
         """A picture and its latent, which is left out where it takes work and nobody wants it. options: of `sampler.render`."""
         show = partial(progress.show, draw=self.draw)
         options |= {"preset": preset, "progress": progress, "show": show}
+        if self.model.config.prediction == "residual" and not has_complex_numbers(options["image"].device):
+            # With --gpu-only pictures lie on the device, where the lens that such a model starts from can't work.
+            planes = {name: value for name, value in options.items() if isinstance(value, Tensor)}
+            options |= {name: value.cpu() for name, value in planes.items()}
 
         def sample(budget: Budget) -> tuple[Tensor, Tensor | None]:
             self.budget = budget
@@ -199,7 +196,8 @@ class OneStep:
         def work() -> Tensor:
             self.turns.take(model.patcher, sampler.memory_needed(latent.shape, model.dtype))
             device = model.patcher.load_device
-            return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype)
+            check = mm.throw_exception_if_processing_interrupted
+            return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype, check)
 
         return retry_when_freed(work, self.turns.free)
 

@@ -193,6 +193,9 @@ def graphs(draw, nodes: Any, most_pixels: int = LARGE) -> list[dict[str, Any]]:
     made: dict[str, list[list[int]]] = {"image": [], "map": [], "mask": [], "model": [], "number": []}
     for number in range(draw(st.integers(1, 5))):
         name = draw(st.sampled_from(NODES))
+        refuses = {"Sampler": min(size) < 64, "FindDisparity": max(size) > 20 * min(size)}
+        if refuses.get(name) and not chance(draw, 10):
+            name = "LensBlur"
         inputs: dict[str, Any] = {}
         widgets: dict[str, Any] = {}
         for one in getattr(nodes, name).define_schema().inputs:
@@ -211,6 +214,10 @@ def graphs(draw, nodes: Any, most_pixels: int = LARGE) -> list[dict[str, Any]]:
                     inputs[one.id] = {"depth": maps[0]} if draw(st.booleans()) else {"depth": maps[0], "sky": maps[1]}
                 else:
                     inputs[one.id] = draw(tensors(wanted, size, frames))
+            elif one.id == "focus_box":
+                side = st.integers(-9, max(size))
+                boxes = [{"x": draw(side), "y": draw(side), "width": draw(st.integers(0, 99)), "height": draw(side)}]
+                inputs[one.id] = draw(st.sampled_from([boxes[0], boxes, [boxes], [], [[]], [[], boxes]]))
             elif has_choices(one) or getattr(one, "default", None) is not None:
                 if one.id in LINKED and made["number"] and draw(st.booleans()):
                     inputs[one.id] = draw(st.sampled_from(made["number"]))
@@ -218,10 +225,6 @@ def graphs(draw, nodes: Any, most_pixels: int = LARGE) -> list[dict[str, Any]]:
                     widgets[one.id] = draw(st.sampled_from([-1.0, 1.5, 1e6, math.nan, math.inf]))
                 else:
                     widgets[one.id] = draw(widget(one, math.prod(size) * frames <= FULL_RANGE_PIXELS))
-            elif one.id == "focus_box":
-                side = st.integers(-20, 200)
-                boxes = [{"x": draw(side), "y": draw(side), "width": draw(st.integers(0, 200)), "height": draw(side)}]
-                inputs[one.id] = draw(st.sampled_from([boxes[0], boxes, [boxes], [], [[]], [[], boxes]]))
         steps.append({"node": name, "inputs": inputs, "widgets": widgets})
         for output, kind in enumerate(OUTPUTS[name]):
             made[kind].append([number, output])

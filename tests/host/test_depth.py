@@ -73,7 +73,7 @@ def test_every_option_counts(host):
     [
         ({"image": "one wide"}, "image is 1 x 64 pixels, too narrow for depth"),
         ({"image": "with NaN"}, "image holds NaN"),
-        ({"image": "one channel"}, "connect an image with 3 or 4 channels"),
+        ({"image": "one channel"}, "connect an image, (batch, height, width, 3 or 4 channels)"),
     ],
 )
 def test_bad_input_is_named(host, changes, message):

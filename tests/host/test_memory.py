@@ -30,11 +30,14 @@ def notes(host):
     host.get("/test/asked")
 
 
-@pytest.mark.parametrize(("part", "preset"), [("vae", "fast"), ("vae", "reference"), ("networks", "fast")])
-def test_less_memory_than_planned(host, notes, part, preset):
+# In the VAE the scores of its attention are largest; for those ComfyUI has a remedy of its own that changes nothing.
+@pytest.mark.parametrize(
+    ("part", "preset", "percent"), [("vae", "fast", 30), ("vae", "reference", 30), ("networks", "fast", 60)]
+)
+def test_less_memory_than_planned(host, notes, part, preset, percent):
     whole = host.found(with_memory(prompt("golden corner", "golden corner", preset=preset), part, 100))
     before = len(host.log)
-    smaller = host.found(with_memory(prompt("golden corner", "golden corner", preset=preset), part, 60))
+    smaller = host.found(with_memory(prompt("golden corner", "golden corner", preset=preset), part, percent))
     assert 0 < error_of(smaller, whole) < 0.3
     said = host.log[before:]
     assert said.count("ran out of memory and goes on with less at once") == 1

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from benchmarks.draft import Tiny
-from magicbokeh_ops import checkpoint, defocus, sampler
+from magicbokeh_ops import checkpoint, cli, defocus, sampler
 from magicbokeh_ops.codec import DiffusersCodec, make_codec
+from magicbokeh_ops.demo import NANO, NANO_LABEL
 from magicbokeh_ops.network import Config, ControlNet, UNet
 from tests.host.conftest import node
 
@@ -122,6 +123,13 @@ def test_sampler_takes(host, image, disparity, changes, shape):
         assert result["low"] >= 0 and result["high"] <= 1
 
 
+def test_a_latent_that_is_connected_later_is_there(host):
+    """Of *reference*, which makes it only where it is used: what was cached without it does not serve."""
+    options = {"load": MERGED, "upscale": 2, "preset": "reference"}
+    host.found(prompt("odd", "small", **options))
+    assert host.found(prompt("odd", "small", **options, output="latent"))["shape"] == [1, 4, 10, 14]
+
+
 def test_every_option_reaches_the_sampler(host):
     plain = host.found(prompt("odd", "small", upscale=2))["row"]
     for changes in (
@@ -189,6 +197,26 @@ def test_networks_with_a_codec_of_their_own(host):
     }
     assert host.found(there_and_back)["shape"] == [1, 256, 256, 3]
     assert "no posterior" in host.error(prompt("golden corner", "golden corner", load=load, posterior_seed=3))
+
+
+def picture_of(host, asked) -> np.ndarray:
+    """What the node *sample* gives, as a PNG of 8 bits."""
+    asked = {**asked, "save": node("PreviewImage", images=["sample", 0])}
+    return np.array(Image.open(io.BytesIO(host.image(host.run(asked)["outputs"]["save"]["images"][0]))), dtype=int)
+
+
+def test_nano_is_the_same_in_nodes_and_command_line(host):
+    """With what both do by default, on a picture that is larger than a tile used to be; by the other preset too."""
+    load = {"checkpoint": f"{NANO_LABEL} (comes with the pack)", "base": "none (merged file)"}
+    image, disparity = golden("image.png"), golden("depth_u8.png")[:, :1]
+    blur = defocus.defocus_map(disparity, FOCUS, K)
+    with torch.inference_mode():
+        render = cli.load_renderer(checkpoint.load(NANO), torch.device("cpu"), torch.float32)
+        expected = render(image, blur, defocus.focus_mask(blur))[0]
+    expected = (expected[0].permute(1, 2, 0).numpy() * 255).astype(int)
+    for preset in sampler.PRESETS:
+        found = picture_of(host, prompt("golden", "golden", load=load, preset=preset))
+        assert np.abs(found - expected).max() <= 1, preset
 
 
 def test_a_small_decoder_for_drafts(host, library):

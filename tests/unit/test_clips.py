@@ -161,7 +161,7 @@ def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
 def test_depth_holds_its_maps(monkeypatch, changes, dtype):
     monkeypatch.setattr(host.model_management, "intermediate_dtype", lambda: dtype)
     monkeypatch.setattr(host.nodes.depth_model.depth, "estimate", lambda _model, photo, _size: photo[:, :1].clone())
-    monkeypatch.setattr(host.nodes.depth, "refine_edges", lambda _photo, disparity, _reach: disparity.clone())
+    monkeypatch.setattr(host.nodes.depth, "refine_edges", lambda _photo, disparity, *_: disparity.clone())
     check(host.nodes.FindDisparity, {"depth_model": load_depth_model(DEPTH), "image": image, **changes})
 
 

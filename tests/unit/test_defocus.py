@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magicbokeh_ops import defocus
+from magicbokeh_ops import defocus, windows
 
 
 def ramp(width=101, height=51, frames=1):
@@ -229,3 +230,17 @@ def test_the_nearest_subject_is_the_largest_near_region():
     assert defocus.focus_on_nearest(torch.full((1, 1, 8, 8), 0.4)) == pytest.approx(0.4)
     # One focus for all frames: that of the first.
     assert defocus.focus_on_nearest(torch.cat([disparity, 1 - disparity])) == defocus.focus_on_nearest(disparity)
+
+
+@given(st.integers(0, 40), st.integers(1, 30), st.integers(1, 30))
+def test_widening_is_max_pooling(radius, height, width):
+    values = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(radius)) - 0.5
+    pooled = F.max_pool2d(values, (2 * radius + 1, 1), 1, (radius, 0))
+    assert torch.equal(windows.widen(values, radius), F.max_pool2d(pooled, (1, 2 * radius + 1), 1, (0, radius)))
+
+
+@given(st.integers(1, 40), st.integers(0, 20))
+def test_sliding_sums_are_sums(count, more):
+    values = torch.rand(count + more, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+    found = windows.sliding(values, count, 0, torch.add)
+    torch.testing.assert_close(found, values.unfold(0, count, 1).sum(-1))

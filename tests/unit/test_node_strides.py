@@ -70,6 +70,14 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda defocus: run(nodes.FocusMask, defocus=defocus, threshold=0.5, smooth=1, min_area=0.02),
         [plane()],
     ),
+    "MagicBokehLensBlur": (
+        lambda picture, disparity: run(nodes.LensBlur, image=picture, disparity=disparity, k=20.0, highlight_boost=1.0),
+        [rgba(), plane()],
+    ),
+    "MagicBokehSweep": (
+        lambda picture, disparity: run(nodes.Sweep, image=picture, disparity=disparity, frames=2, k_from=2.0, k_to=20.0),
+        [photo(1), plane(1)],
+    ),
     "MagicBokehSampler": (sampler(), [photo(1, 66, 70), plane(1, 33, 35), plane(1, 44, 47)]),
     "MagicBokehSampler, reference": (
         sampler(preset="reference", color_fix="wavelet", upscale=1.25),
@@ -77,14 +85,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     ),
     "MagicBokehMaskedAttention": (lambda focus_mask: masked(focus_mask).focus_mask, [plane()]),
 }
-WITHOUT = {
-    "MagicBokehLensBlur",
-    "MagicBokehSweep",
-    "MagicBokehDemoPhoto",
-    "MagicBokehDepthLoader",
-    "MagicBokehLoader",
-    "MagicBokehSaveCheckpoint",
-}  # no picture goes in
+WITHOUT = {"MagicBokehDemoPhoto", "MagicBokehDepthLoader", "MagicBokehLoader", "MagicBokehSaveCheckpoint"}  # no picture goes in
 
 
 @pytest.mark.parametrize("name", CASES)

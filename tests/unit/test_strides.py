@@ -23,13 +23,16 @@ from magicbokeh_ops import (
     defocus,
     depth,
     files,
+    lens,
     overlay,
     patch_codec,
     planes,
     refine,
     sampler,
     tiling,
+    windows,
 )
+from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
 from magicbokeh_ops.network import Config, ControlNet, UNet
@@ -136,7 +139,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "defocus.signed_radius": (lambda disparity: defocus.signed_radius(disparity, [0.2, 0.7], 9.0), [plane()]),
     "defocus.defocus_map": (lambda disparity: defocus.defocus_map(disparity, 0.4, 20.0), [plane()]),
     "defocus.focus_mask": (lambda blur: defocus.focus_mask(blur, 0.5, smooth=2, min_area=0.01), [plane()]),
-    "defocus.widen": (lambda values: defocus.widen(values, 3), [plane()]),
+    "planes.with_every_operation": (planes.with_every_operation, [photo()]),
     "defocus.cut_to_8_bit": (defocus.cut_to_8_bit, [plane()]),
     "defocus.released_focus": (defocus.released_focus, [plane(), random(2, 1, 40, 36)]),
     "depth.prepare": (lambda image: depth.prepare(image, 70), [photo()]),
@@ -157,10 +160,18 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda values: [written(name, files.write_map, files.read_map)(values) for name in ("a.npy", "a.tif")],
         [plane(1)],
     ),
+    "lens.render": (lambda image, disparity: lens.render(image, disparity, 0.4, 6.0), [photo(), plane()]),
+    "lens.render, all it can do": (
+        lambda image, disparity: lens.render(
+            image, disparity, [0.2, 0.6], [6.0, 4.0], aperture=Aperture(5, squeeze=1.3, cat_eye=0.5), highlight_boost=2.0
+        ),
+        [photo(2, 24, 20), plane(1, 30, 25)],
+    ),
     "overlay.focus_overlay": (
         lambda image, disparity: overlay.focus_overlay(image, disparity, 0.4, 9.0, (0.1, 0.2)),
         [photo(), plane()],
     ),
+    "patch_codec.lens_blur": (patch_codec.lens_blur, [random(1, 48, 10, 9), plane(1) / 4]),
     "patch_codec.PatchCodec": (lambda image: PATCHES.decode(PATCHES.encode(image)), [photo()]),
     "planes.check_image": (planes.check_image, [photo()]),
     "planes.check_levels": (lambda image: planes.check_levels(3 * image), [photo()]),
@@ -222,6 +233,11 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
         [photo(), photo().flip(0)],
     ),
+    "windows.widen": (lambda values: windows.widen(values, 3), [plane()]),
+    "windows.sliding": (
+        lambda values: [windows.sliding(values, 7, axis, combine) for axis, combine in ((-1, torch.add), (2, torch.maximum))],
+        [plane()],
+    ),
     "training.distill.relative": (distill.relative, [random(2, 20, 22)]),
     "training.distill.look": (lambda photos: distill.look(DEPTH, photos), [photo(2, 56, 70)]),
     "training.losses.PictureLoss": (lambda a, b: losses.PictureLoss()(a, b), [photo(), photo().flip(0)]),
@@ -262,7 +278,7 @@ def test_every_public_function_is_in_the_table():
     """Of all that says in its signature that it takes tensors: one, several, or none of them."""
     found = set()
     for entry in pkgutil.walk_packages(magicbokeh_ops.__path__, "magicbokeh_ops."):
-        if entry.name.endswith(("__main__", ".lens", ".patch_codec")):
+        if entry.name.endswith("__main__"):
             continue
         for name, function in inspect.getmembers(importlib.import_module(entry.name), inspect.isfunction):
             kinds = [str(parameter.annotation) for parameter in inspect.signature(function).parameters.values()]
