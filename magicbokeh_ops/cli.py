@@ -366,8 +366,8 @@ def lens_command(
     near = read_disparity(disparity, convention, normalize, rgb.shape[-2:])
     focus = find_focus(near, focus, focus_point, focus_mask)
     result = lens.render(
-        rgb.to(device),
-        near.to(device),
+        rgb,
+        near,
         focus,
         k,
         aperture=Aperture(blades, rotation, roundness, squeeze, cat_eye),
@@ -375,8 +375,10 @@ def lens_command(
         near_scale=near_scale,
         far_scale=far_scale,
         progress=Bar("lens"),
+        alpha=alpha,
+        device=device,
     )
-    files.write_photo(output, result, alpha)
+    files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:])
     click.echo(f"{output}: focus {focus:.4f}, K {k:g}")
 
 

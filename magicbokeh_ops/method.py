@@ -1,7 +1,7 @@
 """What the one step computes: Stable Diffusion's (paper Sec. 3), and that of networks trained from nothing, such as nano."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def predict(
         regions = regions.to(device, dtype)
 
     def networks(x: Tensor, photo: Tensor) -> Tensor:
-        with _reporting((unet, controlnet), report):
+        with nullcontext() if report is None else _reporting((unet, controlnet), report):
             return unet(x, controlnet(photo, defocus.to(device, dtype)), regions).to(latent)
 
     if config.prediction == "epsilon":
@@ -73,12 +73,11 @@ def predict(
 
 
 @contextmanager
-def _reporting(networks: Sequence[nn.Module], report: Callable[[], None] | None) -> Iterator[None]:
+def _reporting(networks: Sequence[nn.Module], report: Callable[[], None]) -> Iterator[None]:
     """`report` is called before each of the networks' blocks."""
 
     def hook(_block: nn.Module, _inputs: Any) -> None:
-        if report is not None:
-            report()
+        report()
 
     blocks = [module for network in networks for module in network.modules() if isinstance(module, ResnetBlock)]
     hooks = [block.register_forward_pre_hook(hook) for block in blocks]

@@ -1,6 +1,5 @@
 """The weight-free lens: one setting, or a sweep of focus and aperture."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -97,9 +96,9 @@ def render_frames(
     ops.check_image(planes)
     ops.check_disparity(disparity)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
-    for name, value in (("k", sum(k)), ("near_scale", near_scale), ("far_scale", far_scale)):
-        if math.isnan(value):
-            raise ValueError(f"{name} is not a number; look at the node that gives it.")
+    for name, value in (*(("k", one) for one in k), ("near_scale", near_scale), ("far_scale", far_scale)):
+        if not value >= 0:  # which a link may bring
+            raise ValueError(f"{name} is {value:g}; it is a number of 0 or more.")
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
     size, largest = planes.shape[-2:], max(k) * max(near_scale, far_scale)
 

@@ -35,8 +35,9 @@ def split_edges(light: Tensor, radius: Tensor, report: Callable[[], None]) -> Sp
     around it as far as F and B are close or uncertain. F and B are then moved so that the mix is exact: no light is lost.
     Elsewhere the near surface is the pixel.
 
-    light: (C, H, W), linear. radius: (1, H, W), signed. Both contiguous.
+    light: (C, H, W), linear. radius: (1, H, W), signed.
     """
+    light, radius = light.contiguous(), radius.contiguous()  # pixels are written by their number
     channels, height, width = light.shape
     near_color, far_color = light.clone(), light.clone()
     near_weight = torch.ones_like(radius)

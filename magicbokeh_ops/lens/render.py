@@ -18,7 +18,7 @@ from .edges import EDGE, Split, split_edges
 from .tiles import Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
-BAND = 2**21  # pixels that are surveyed at once
+BAND = 2**20  # pixels that are surveyed at once
 BRIGHTEST = 46.0  # sRGB, 10,000 times white: in single precision more would spill over the picture
 
 
@@ -122,7 +122,7 @@ def memory_needed(size: Sequence[int], largest_radius: float, cat_eye: float = 0
     largest = max(part.pixels for part in blocks(rows, size, block, CONTEXT))
     tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     pixels = size[0] * size[1]
-    return 150 * largest + 300 * tile + (3 + 16 * bool(cat_eye)) * pixels + 2**27
+    return 150 * max(largest, min(BAND, pixels)) + 300 * tile + (3 + 16 * bool(cat_eye)) * pixels + 2**27
 
 
 CONTEXT = edges.CONTEXT + behind.CONTEXT
@@ -167,9 +167,8 @@ class _Photo:
     def split(self, rows: slice, cols: slice, report: Report) -> Split:
         """Both surfaces of every pixel in a part of the picture."""
 
-        # Worked on as one run of memory, however the caller's tensors lie there.
         def part(plane: Tensor) -> Tensor:
-            return plane[..., rows, cols].to(self.device, torch.float32).contiguous()
+            return plane[..., rows, cols].to(self.device, torch.float32)
 
         image = part(self.image)
         radius = self.lens.radius(part(self.disparity), self.largest)[0]

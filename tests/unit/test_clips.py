@@ -135,9 +135,13 @@ def check(node: type, inputs: dict) -> None:
 # What is done to single frames takes more than some frames' memory, so here next to nothing is done.
 
 
+def with_alpha(photo, *_settings, alpha=None, **_options):
+    return photo.clone() if alpha is None else torch.cat([photo, alpha], 1)
+
+
 @pytest.mark.parametrize("inputs", [{"image": image, "disparity": near}, {"image": rgba, "disparity": near(1)}])
 def test_the_lens_holds_its_pictures(monkeypatch, inputs):
-    monkeypatch.setattr(host.nodes.lens.lens, "render", lambda photo, *_settings, **_options: photo.clone())
+    monkeypatch.setattr(host.nodes.lens.lens, "render", with_alpha)
     check(host.nodes.LensBlur, inputs)
     frames = {"image": inputs["image"](1), "disparity": near(1), "frames": lambda count: count}
     check(host.nodes.Sweep, frames)

@@ -23,7 +23,16 @@ on_all = pytest.mark.parametrize("back_end", TRIED)
 # Networks that lie on the CPU, and what only the command line does: evaluation on the CPU, training on CUDA.
 ELSEWHERE = ("codec.convolved", "evaluation.", "files.", "synthesis.", "training.")
 # With Fourier transforms, which nodes give to the CPU where they can't be.
-FOURIER = [("sampler.predict, residual", "directml")]
+FOURIER = [
+    (name, "directml")
+    for name in (
+        "lens.render",
+        "lens.render, all it can do",
+        "lens.kernels.convolve",
+        "method.predict, residual",
+        "patch_codec.lens_blur",
+    )
+]
 CASES = [(name, back_end) for name in test_strides.CASES for back_end in TRIED if not name.startswith(ELSEWHERE)]
 
 

@@ -24,6 +24,7 @@ from magicbokeh_ops import (
     depth,
     files,
     lens,
+    method,
     overlay,
     patch_codec,
     planes,
@@ -35,6 +36,7 @@ from magicbokeh_ops import (
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
+from magicbokeh_ops.lens import edges, kernels
 from magicbokeh_ops.network import Config, ControlNet, UNet
 from magicbokeh_ops.synthesis import convolution, dataset, degradation
 from magicbokeh_ops.training import distill, losses, run
@@ -160,10 +162,21 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda values: [written(name, files.write_map, files.read_map)(values) for name in ("a.npy", "a.tif")],
         [plane(1)],
     ),
-    "lens.render": (lambda image, disparity: lens.render(image, disparity, 0.4, 6.0), [photo(), plane()]),
+    "lens.edges.split_edges": (
+        lambda light, radius: vars(edges.split_edges(light, 8 * radius, lambda: None)),
+        [random(3, 40, 36), plane(1)[0]],
+    ),
+    "lens.kernels.convolve": (kernels.convolve, [random(4, 40, 36), random(5, 5)]),
+    "lens.render.render": (lambda image, disparity: lens.render(image, disparity, 0.4, 6.0), [photo(), plane()]),
     "lens.render, all it can do": (
         lambda image, disparity: lens.render(
-            image, disparity, [0.2, 0.6], [6.0, 4.0], aperture=Aperture(5, squeeze=1.3, cat_eye=0.5), highlight_boost=2.0
+            image,
+            disparity,
+            [0.2, 0.6],
+            [6.0, 4.0],
+            aperture=Aperture(5, squeeze=1.3, cat_eye=0.5),
+            highlight_boost=2.0,
+            alpha=image[:, :1],
         ),
         [photo(2, 24, 20), plane(1, 30, 25)],
     ),
@@ -185,13 +198,13 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "planes.match_batch": (lambda values: planes.match_batch(values, 3, "map"), [plane(1)]),
     "planes.resize": (lambda values: [planes.resize(values, size) for size in ((20, 31), (90, 36))], [plane()]),
     "refine.refine_edges": (lambda image, disparity: refine.refine_edges(image, disparity, 2), [photo(), plane()]),
-    "sampler.clean_latent": (sampler.clean_latent, [random(1, 4, 8, 9), random(1, 4, 8, 9)]),
-    "sampler.predict": (
-        lambda z, hint, mask: sampler.predict(UNET, CONTROLNET, z, hint, (mask > 0.4).float()),
+    "method.clean_latent": (method.clean_latent, [random(1, 4, 8, 9), random(1, 4, 8, 9)]),
+    "method.predict": (
+        lambda z, hint, mask: method.predict(UNET, CONTROLNET, z, hint, (mask > 0.4).float()),
         [random(2, 4, 8, 16), plane(2, 64, 128), plane(2, 64, 128)],
     ),
-    "sampler.predict, residual": (
-        lambda z, hint, mask: sampler.predict(*RESIDUAL, z, hint, (mask > 0.4).float()),
+    "method.predict, residual": (
+        lambda z, hint, mask: method.predict(*RESIDUAL, z, hint, (mask > 0.4).float()),
         [random(1, 48, 16, 24), plane(1, 64, 96) / 8, plane(1, 64, 96)],
     ),
     "sampler.encode_whole": (
@@ -253,7 +266,13 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
 }
 
 # Convolutions take the layout as a hint and sum in another order; the step multiplies that by 15.
-ROUNDING = {"codec.convolved": 1e-5, "codec.DiffusersCodec": 2e-4, "sampler.predict": 1e-3, "sampler.predict, residual": 1e-4}
+ROUNDING = {
+    "codec.convolved": 1e-5,
+    "codec.DiffusersCodec": 2e-4,
+    "method.predict": 1e-3,
+    "method.predict, residual": 1e-4,
+    "training.distill.look": 1e-5,
+}
 
 
 @pytest.mark.parametrize("name", CASES)
