@@ -14,7 +14,9 @@ THUMBNAIL_SIDE = 512  # of pictures while a node runs
 
 
 def to_thumbnail(picture: Tensor) -> Image.Image:
-    """A small version of a picture (3, H, W), what is below 0 and above 1 cut off."""
+    """A small version of a picture (3 or 4, H, W), what is below 0 and above 1 cut off and what is transparent black."""
+    if len(picture) == 4:
+        picture = picture[:3] * picture[3:]
     scale = min(1, THUMBNAIL_SIDE / max(picture.shape[-2:]))
     size = [max(1, round(scale * length)) for length in picture.shape[-2:]]
     # Means of whole pixels are something that every device has. What they leave to do is little.
@@ -49,7 +51,8 @@ class Progress:
         if not self.draws or time.monotonic() - self.last_shown < 0.25:
             return
         try:
-            self.picture = ("JPEG", draw(picture), THUMBNAIL_SIDE)
+            # ComfyUI saves it as a JPEG on its way out, and stops for good if that fails.
+            self.picture = ("JPEG", draw(picture).convert("RGB"), THUMBNAIL_SIDE)
         except mm.InterruptProcessingException:
             raise
         except Exception as error:  # nobody has asked for the picture, so the run goes on without, whatever it is

@@ -14,8 +14,9 @@ class MemoryLimit(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         made = operation(*args, **(kwargs or {}))
+        given = {one.untyped_storage().data_ptr() for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
         for tensor in tree_leaves(made):
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() not in given:  # views take nothing
                 size = tensor.untyped_storage().nbytes()
                 if size > self.limit:
                     raise torch.OutOfMemoryError(f"pretended, {size} bytes in {operation}")

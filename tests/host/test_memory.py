@@ -38,7 +38,7 @@ def test_less_memory_than_planned(host, notes, part, preset, percent):
     whole = host.found(with_memory(prompt("golden corner", "golden corner", preset=preset), part, 100))
     before = len(host.log)
     smaller = host.found(with_memory(prompt("golden corner", "golden corner", preset=preset), part, percent))
-    assert 0 < error_of(smaller, whole) < 0.3
+    assert 0 < error_of(smaller, whole) < 0.5
     said = host.log[before:]
     assert said.count("ran out of memory and goes on with less at once") == 1
     assert "retrying with tiled VAE" not in said  # which is ComfyUI's own way
@@ -50,8 +50,16 @@ def test_tiles_of_the_reference_are_what_they_are(host, notes):
     assert message.startswith("There is too little memory for MagicBokeh's networks;") and len(message.splitlines()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the lens has no smaller bands yet")
-def test_lens_in_smaller_bands(host, notes):
-    whole = host.found(with_memory(lens("golden", "golden", k=24), "lens", 100))
-    smaller = host.found(with_memory(lens("golden", "golden", k=24), "lens", 60))
+def test_lens_in_smaller_blocks(host, notes):
+    """Which are larger than the picture that comes out, and than single tiles."""
+    asked = lens("3 megapixels", "ramp")
+    whole = host.found(with_memory(asked, "lens", 100))
+    before = len(host.log)
+    smaller = host.found(with_memory(asked, "lens", 80))
     assert error_of(smaller, whole) < 1e-4
+    said = host.log[before:]
+    assert said.count("ran out of memory and goes on with less at once.") >= 1
+    message = host.error(with_memory(asked, "lens", 5))
+    assert (
+        message.startswith("There is too little memory for the lens even in single tiles;") and len(message.splitlines()) == 1
+    )

@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -133,13 +134,15 @@ class ModelPatcher:
 
 
 class ProgressBar:
-    """Keeps the last value and preview."""
+    """Keeps the last value and preview, which is saved as ComfyUI does when it sends it."""
 
     def __init__(self, total: int):
         self.total, self.current, self.preview = total, 0, None
 
     def update_absolute(self, value: int, total: int | None = None, preview: Any = None) -> None:
         self.current, self.preview = value, preview
+        if preview is not None:
+            preview[1].save(BytesIO(), format=preview[0])
 
 
 def optimized_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask=None, attn_precision=None, **_options) -> Tensor:

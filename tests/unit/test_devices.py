@@ -26,7 +26,7 @@ ELSEWHERE = ("codec.convolved", "evaluation.", "files.", "synthesis.", "training
 FOURIER = [
     (name, "directml")
     for name in (
-        "lens.render",
+        "lens.render.render",
         "lens.render, all it can do",
         "lens.kernels.convolve",
         "method.predict, residual",

@@ -35,6 +35,21 @@ def test_a_thumbnail_has_the_shape_and_the_look_of_its_picture(height, width, tu
     assert (pixels(small) - again).abs().max() < 2.5
 
 
+def test_transparent_pictures_are_shown_too(monkeypatch):
+    """As JPEG has them, without alpha; ComfyUI's server stops if it can't save what it is given."""
+    shown = []
+    monkeypatch.setattr(
+        host.nodes.progress.ProgressBar, "update_absolute", lambda _bar, _value, preview=None: shown.append(preview)
+    )
+    image, disparity = torch.cat([photo(1), plane(1)], 1).movedim(1, -1), plane(1)[:, 0]
+    host.run(host.nodes.LensBlur, image=image, disparity=disparity)
+    pictures = [preview[1] for preview in shown if preview is not None]
+    assert pictures and {picture.mode for picture in pictures} == {"RGB"}
+    progress = Progress(1)
+    progress.show(torch.ones(4, 8, 8), lambda _: Image.new("LA", (8, 8)))
+    assert progress.picture[1].mode == "RGB"
+
+
 def test_a_preview_that_fails_is_told_once(monkeypatch, caplog):
     """Whatever it is that a card, a previewer of another pack or PIL can't do."""
     calls = []

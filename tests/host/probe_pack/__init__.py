@@ -86,6 +86,7 @@ IMAGES = {
     "rgba": lambda: noise(channels=4),
     "half": lambda: noise().half(),
     "odd": lambda: noise(1, 37, 53),
+    "3 megapixels": lambda: noise(1, 30, 40).repeat(1, 50, 50, 1),
     "12 megapixels": lambda: noise(1, 30, 40).repeat(1, 100, 100, 1),
     "grey depth": lambda: ramp()[..., None].expand(-1, -1, -1, 3),
     "with NaN": lambda: noise().index_fill(1, torch.tensor([3]), float("nan")),
