@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from magicbokeh_ops.cli import main
+from tests.half_precision import work_in_single_precision
 
 GOLDEN = Path(__file__).parent / "golden"
 RECORDED = load_file(GOLDEN / "pipeline.safetensors")
@@ -47,8 +48,9 @@ def test_the_recorded_run(work, form, merged):
     assert (wrong <= 1).mean() >= 0.999 and (wrong > 0).mean() < 0.01
 
 
-def test_fast_on_a_small_photo_of_another_shape(work):
+def test_fast_on_a_small_photo_of_another_shape(work, monkeypatch):
     """With transparency, upscaled, focus by a point, and as plain restoration."""
+    work_in_single_precision(monkeypatch.setattr)
     photo = Image.open(GOLDEN / "inputs" / "image.png").crop((0, 0, 101, 67))
     photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo.save(work / "photo.png")

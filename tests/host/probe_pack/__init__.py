@@ -20,9 +20,16 @@ from server import PromptServer
 TESTS = Path(__file__).resolve().parents[2]
 GOLDEN = TESTS / "parity" / "golden"
 
-spec = importlib.util.spec_from_file_location("magicbokeh_memory_limit", TESTS / "memory_limit.py")
-memory_limit = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(memory_limit)
+
+def of_tests(name):
+    spec = importlib.util.spec_from_file_location(f"magicbokeh_{name}", TESTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+memory_limit = of_tests("memory_limit")
+of_tests("half_precision").work_in_single_precision()
 
 PREVIEWS = []  # seconds, width, height and mean of the pictures that were sent while nodes ran
 PROGRESS = []  # what bars showed
