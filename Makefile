@@ -10,7 +10,8 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -c tests/pytest.ini tests/unit tests/parity tests/host
+	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 tests/unit tests/parity
+	$(BIN)/pytest -c tests/pytest.ini tests/host
 
 # In a real browser: needs Chromium, and a ComfyUI as the other tests find it.
 test-browser: $(VENV)/installed

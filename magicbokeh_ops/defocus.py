@@ -240,6 +240,8 @@ def focus_on_nearest(disparity: Tensor, size: Sequence[int] | None = None) -> fl
     if longer > SUBJECT_SIDE:
         frame = resize(frame, [max(1, round(n * SUBJECT_SIDE / longer)) for n in frame.shape[-2:]])
     values = frame[0, 0].float().cpu().numpy()
+    if values.size == 1:
+        return values.item()
     ordered = np.sort(values, axis=None).astype(np.float64)
     count = np.arange(1, ordered.size)
     below = ordered.cumsum()[:-1]

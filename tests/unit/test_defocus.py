@@ -232,6 +232,12 @@ def test_the_nearest_subject_is_the_largest_near_region():
     assert defocus.focus_on_nearest(torch.cat([disparity, 1 - disparity])) == defocus.focus_on_nearest(disparity)
 
 
+@pytest.mark.parametrize("values", [[[0.3]], [[0.3, 0.3]], [[0.3], [0.7]]])
+def test_nearest_of_next_to_nothing(values):
+    """One pixel, one value, two pixels."""
+    assert defocus.focus_on_nearest(torch.tensor([[values]])) == pytest.approx(values[-1][-1])
+
+
 @given(st.integers(0, 40), st.integers(1, 30), st.integers(1, 30))
 def test_widening_is_max_pooling(radius, height, width):
     values = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(radius)) - 0.5
