@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .clips import Frames, extremes, lower_median, percentiles
+from .planes import OVERSHOOT, check_map, check_same_shape, fill_unknown, fit, match_batch, resize
 from .planes import check_image as check_image
-from .planes import check_map, check_same_shape, fill_unknown, fit, match_batch, resize
 from .windows import widen
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
@@ -22,25 +22,23 @@ SUBJECT_SIDE = 256  # pixels of the map in which the nearest subject is looked f
 
 
 def check_disparity(disparity: Tensor, may_be_constant: bool = False) -> None:
-    """Raise ValueError unless `disparity` is a finite (B, 1, H, W) map within [0, 1] that is not constant."""
+    """Raise ValueError unless `disparity` is a finite (B, 1, H, W) map that is not constant, within [0, 1] but for an overshoot."""
     check_map(disparity, "disparity")
     low, high = float(disparity.amin()), float(disparity.amax())
     if low == high and not may_be_constant:
-        raise _constant(low)
-    _check_range(low, high)
+        raise _constant(low, "disparity")
+    _check_range(low, high, "disparity")
 
 
-def _check_range(low: float, high: float) -> None:
-    if low < -1e-3 or high > 1 + 1e-3:
+def _check_range(low: float, high: float, name: str) -> None:
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         raise ValueError(
-            f"disparity goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first (normalize of Disparity From Depth)."
+            f"{name} goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first (normalize of Disparity From Depth)."
         )
 
 
-def _constant(value: float) -> ValueError:
-    return ValueError(
-        f"disparity is constant ({value:.4g} everywhere), so nothing can be nearer or farther; connect a depth map."
-    )
+def _constant(value: float, name: str) -> ValueError:
+    return ValueError(f"{name} is constant ({value:.4g} everywhere), so nothing can be nearer or farther; connect a depth map.")
 
 
 def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
@@ -52,22 +50,22 @@ def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
     """
     if method == "none":
         check_disparity(disparity, may_be_constant=True)
-        return disparity
+        return disparity.clamp(0, 1)
     check_map(disparity, "disparity")
     return stretch(disparity, *find_range(lambda: disparity, method))
 
 
-def find_range(frames: Frames, method: str) -> tuple[Tensor, Tensor]:
-    """What `normalize` stretches to [0, 1], of finite frames that are made one at a time.
+def find_range(frames: Frames, method: str, name: str = "disparity") -> tuple[Tensor, Tensor]:
+    """What `normalize` stretches to [0, 1], of finite frames that are made one at a time. name: what an error calls them.
 
     Raises ValueError as `normalize` does.
     """
     low, high = extremes(frames)
     if method == "none":
-        _check_range(float(low), float(high))
+        _check_range(float(low), float(high), name)
         return torch.zeros_like(low), torch.ones_like(high)
     if low == high:
-        raise _constant(float(low))
+        raise _constant(float(low), name)
     if method == "percentile":
         lowest, highest = percentiles(frames, 0.001, 0.999)
         if lowest < highest:
@@ -100,17 +98,18 @@ def to_disparity(values: Tensor, convention: str, depth_ratio: float = 10.0) -> 
     """
     if convention in ("inverted depth", "depth"):
         values = fill_unknown(values, "depth")
-        if values.amin() < 0 or values.amax() > 1:
+        if values.amin() < -OVERSHOOT or values.amax() > 1 + OVERSHOOT:
             raise ValueError(
                 f"depth goes from {float(values.amin()):.4g} to {float(values.amax()):.4g}, so it is no picture in 0..1; "
                 "choose the convention distance for distances."
             )
+        values = values.clamp(0, 1)
         return from_inverted_depth(values if convention == "inverted depth" else 1 - values, depth_ratio)
     if convention == "distance":
         return from_distance(values)
     if convention != "disparity":
         raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(CONVENTIONS.values())}.")
-    return fill_unknown(values, "disparity")
+    return fill_unknown(values, "depth")
 
 
 def from_distance(distance: Tensor, sky: Tensor | None = None) -> Tensor:

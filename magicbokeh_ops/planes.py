@@ -24,24 +24,21 @@ def check_image(image: Tensor) -> None:
 def check_levels(image: Tensor, name: str = "image") -> None:
     """Raise ValueError for floats (B, ...) that are no picture in 0..1, but one in 0..255, in -1..1 or the like.
 
-    Light above 1 is told apart: half or more of what is not black lies below 2, or no more than a tenth of the picture is not
-    black, as with lamps at night.
+    Light above 1 is told apart: half or more of what is not black lies below 2, or no more than a tenth of a frame is not
+    black, as with lamps at night. (A small thing in 0..255 on black can't be told from them.)
     """
     low, high = float(image.amin()), float(image.amax())
     if low >= -OVERSHOOT and high <= 2:
         return
-    lit, bright, negative = 0, 0, 0
-    for frame in image:  # since a clip may fill the memory by itself
-        lit += int((frame.abs() > 1 / 64).sum())
-        bright += int((frame > 2).sum())
-        negative += int((frame < -OVERSHOOT).sum())
-    if bright > lit / 2 and lit > image.numel() / 10:
-        raise ValueError(
-            f"{name} goes from {low:.4g} to {high:.4g}, most of it above 2, but white is 1; divide it by what is white in it (255 for "
-            "8 bits), or darken it if this is light."
-        )
-    if negative > image.numel() / 20:
-        raise ValueError(f"{name} goes from {low:.4g} to {high:.4g}, but black is 0; bring -1..1 to 0..1 by (x + 1) / 2.")
+    for frame in image:
+        lit = int((frame.abs() > 1 / 64).sum())
+        if int((frame > 2).sum()) > lit / 2 and lit > frame.numel() / 10:
+            raise ValueError(
+                f"{name} goes from {low:.4g} to {high:.4g}, most of it above 2, but white is 1; divide it by what is white in it (255 "
+                "for 8 bits), or darken it if this is light."
+            )
+        if int((frame < -OVERSHOOT).sum()) > frame.numel() / 20:
+            raise ValueError(f"{name} goes from {low:.4g} to {high:.4g}, but black is 0; bring -1..1 to 0..1 by (x + 1) / 2.")
 
 
 def check_map(values: Tensor, name: str) -> None:
@@ -49,8 +46,8 @@ def check_map(values: Tensor, name: str) -> None:
     check_map_shape(values, name)
     if not is_finite(values):
         raise ValueError(
-            f"{name} holds NaN or infinite values; Disparity From Depth fills such pixels of a depth map, in other maps look for "
-            "the node that made them."
+            f"{name} holds NaN or infinite values; look for the node that made them (Disparity From Depth fills such pixels of a depth "
+            "map)."
         )
 
 
@@ -80,7 +77,9 @@ def check_range(values: Tensor, name: str, highest: float = 1.0) -> None:
 def match_batch(values: Tensor, batch: int, name: str) -> Tensor:
     """Repeat a single map for a batch; raise ValueError if the counts can't go together."""
     if len(values) not in (1, batch):
-        raise ValueError(f"{name} has {len(values)} frames for {batch} pictures; give one for all, or one each.")
+        raise ValueError(
+            f"{name} has {len(values)} frames for {batch} picture{'s' * (batch > 1)}; give one for all, or one each."
+        )
     return values.expand(batch, -1, -1, -1)
 
 

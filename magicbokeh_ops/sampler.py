@@ -11,6 +11,7 @@ from torch import Tensor
 from . import method
 from .color import match_low_frequencies, match_mean_and_spread
 from .defocus import K_TRAINED, check_image, check_map, check_same_shape, resize
+from .planes import OVERSHOOT
 from .tiling import blend, even_tiles, mirrored, released_positions, smooth_ramp
 
 TRAINED = 64  # latents per side of the pictures that the networks were trained on
@@ -309,7 +310,7 @@ def render(
     for name, values in {"image": image, **maps}.items():
         if len(values) != 1:
             raise ValueError(f"{name} has {len(values)} frames; render one picture at a time.")
-    if defocus.amin() < -1e-3:
+    if defocus.amin() < -OVERSHOOT:
         raise ValueError(f"defocus goes down to {float(defocus.amin()):.4g}; a blur radius is 0 or more.")
     for name, value, choices in (("preset", preset, PRESETS), ("color_fix", color_fix, list(COLOR_FIXES))):
         if value not in choices:

@@ -93,7 +93,7 @@ class DisparityFrom(io.ComfyNode):
 
         if kind == "distance":
             defocus.check_any_distance(frames)
-        low, high = defocus.find_range(frames, normalize)
+        low, high = defocus.find_range(frames, normalize, "depth")
         count, size = len(planes), planes.shape[-2:]
         if image is not None:
             photo, _ = image_to_planes(image)

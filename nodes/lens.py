@@ -88,11 +88,10 @@ class Block:
 
 
 def render_frames(
-    image, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
+    planes, alpha, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
     near_scale, far_scale,
 ):  # fmt: skip
-    """One frame after another on the compute device; a single photo or disparity map (B, 1, H, W) serves all frames."""
-    planes, alpha = image_to_planes(image)
+    """One frame after another on the compute device; a single photo (as of `image_to_planes`) or disparity map serves all frames."""
     ops.check_image(planes)
     ops.check_disparity(disparity)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
@@ -108,7 +107,7 @@ def render_frames(
     device = compute_device(0, fourier=True)
     block = halved_to_fit(Block(), needed, device)
     compute_device(needed(block), fourier=True)
-    out = new_output(len(focus), *image.shape[1:])
+    out = new_output(len(focus), *size, 3 if alpha is None else 4)
     progress = Progress(len(focus))
 
     def photograph(i: int, at_once: Block) -> torch.Tensor:
@@ -165,9 +164,10 @@ class LensBlur(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
+        planes, alpha = image_to_planes(image)
         disparity = mask_to_map(disparity, "disparity", None)
-        frames = count_frames(image=image, disparity=disparity)
-        return io.NodeOutput(render_frames(image, disparity, [focus] * frames, [k] * frames, **look))
+        frames = count_frames(image=planes, disparity=disparity)
+        return io.NodeOutput(render_frames(planes, alpha, disparity, [focus] * frames, [k] * frames, **look))
 
 
 class Sweep(io.ComfyNode):
@@ -200,13 +200,14 @@ class Sweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus_from, focus_to, k_from, k_to, frames, easing, **look) -> io.NodeOutput:
+        planes, alpha = image_to_planes(image)
         disparity = mask_to_map(disparity, "disparity", None)
-        if len(image) > 1:
-            frames = count_frames(image=image, disparity=disparity)
+        if len(planes) > 1:
+            frames = count_frames(image=planes, disparity=disparity)
         elif len(disparity) not in (1, frames):
             raise ValueError(
                 f"disparity has {len(disparity)} frames for a sweep of {frames}; give one for all, or set frames to that."
             )
         focus = sweep(focus_from, focus_to, frames, easing)
         k = sweep(k_from, k_to, frames, easing, by_ratio=True)
-        return io.NodeOutput(render_frames(image, disparity, focus, k, **look))
+        return io.NodeOutput(render_frames(planes, alpha, disparity, focus, k, **look))

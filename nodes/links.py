@@ -11,9 +11,12 @@ def note_used_latents(request: dict[str, Any]) -> dict[str, Any]:
 
     ComfyUI passes it to nobody, but runs a node again when it has changed.
     """
-    prompt = request.get("prompt", {})
-    linked = [value for node in prompt.values() for value in node.get("inputs", {}).values()]
-    for key, node in prompt.items():
+    prompt = request.get("prompt")
+    if not isinstance(prompt, dict):  # ComfyUI says what is wrong with it
+        return request
+    nodes = {key: node for key, node in prompt.items() if isinstance(node, dict) and isinstance(node.get("inputs"), dict)}
+    linked = [value for node in nodes.values() for value in node["inputs"].values()]
+    for key, node in nodes.items():
         if node.get("class_type") == SAMPLER and node["inputs"].get("preset") != "fast":
             node["inputs"][IS_USED] = [key, LATENT_SLOT] in linked
     return request

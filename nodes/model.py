@@ -218,6 +218,6 @@ class Sampler(io.ComfyNode):
                 latents[i] = latent[0]
             if alpha is not None:
                 own = alpha[i % len(alpha)].movedim(-1, 0)
-                result[i, ..., 3:] = ops.resize(own[None], picture.shape[-2:])[0].movedim(0, -1)
+                result[i, ..., 3:] = ops.resize(own[None], picture.shape[-2:])[0].clamp(0, 1).movedim(0, -1)
             progress.next_part()
         return io.NodeOutput(result, None if latents is None else {"samples": latents})

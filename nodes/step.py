@@ -180,7 +180,7 @@ class OneStep:
             return sampler.render(self.codec, self.predict, budget=budget, **options)
 
         what = "MagicBokeh's networks; close other programs, or start ComfyUI with --novram"
-        if preset == "reference":  # its tiles are what they are
+        if preset == "reference" and not self.codec.lossless:  # its tiles are what they are
             least = replace(self.budget, tile=SMALLEST_TILE, batch=1)
             picture, _ = smaller_until_it_fits(lambda _: sample(self.budget), least, self.turns.free, what)
             if not wants_latent:

@@ -6,8 +6,6 @@ from torch import Tensor
 
 from ..magicbokeh_ops.planes import check_levels, check_not_empty, check_range
 
-BRIGHTEST = 100.0  # sRGB, 16 stops above white; the rounding of a lens' FFT spreads brighter light over the picture
-
 
 def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
     """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W), and the alpha channel (B, H, W, 1) if there is one.
@@ -20,8 +18,6 @@ def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor 
     image = to_floats(image)
     planes, alpha = image[..., :3].movedim(-1, 1), None
     check_levels(planes, name)
-    if planes.amax() > BRIGHTEST:
-        planes = planes.clamp(max=BRIGHTEST)
     if image.shape[-1] == 4:
         alpha = image[..., 3:]
         check_range(alpha.movedim(-1, 1), f"the alpha channel of {name}")
@@ -65,7 +61,7 @@ def new_output(*shape: int) -> Tensor:
 
 def is_picture(mask: Tensor) -> bool:
     """Whether three dimensions are those of one picture, (height, width, channels), rather than of frames as narrow as that."""
-    return mask.ndim == 3 and mask.shape[-1] in (3, 4) and min(mask.shape[:2]) > 4
+    return mask.ndim == 3 and mask.shape[-1] in (1, 3, 4) and min(mask.shape[:2]) > 4
 
 
 def count_frames(**batches: Tensor) -> int:
@@ -76,7 +72,7 @@ def count_frames(**batches: Tensor) -> int:
     frames = len(batches[longest])
     for name, values in batches.items():
         if len(values) not in (1, frames):
-            others = f"{frames} pictures" if longest == "image" else f"{frames} of {longest}"
+            others = (f"{frames} pictures" if frames > 1 else "1 picture") if longest == "image" else f"{frames} of {longest}"
             raise ValueError(f"{name} has {len(values)} frames for {others}; give one for all, or one each.")
     return frames
 

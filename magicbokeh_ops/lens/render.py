@@ -19,7 +19,8 @@ from .tiles import Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
 BAND = 2**20  # pixels that are surveyed at once
-BRIGHTEST = 46.0  # sRGB, 10,000 times white: in single precision more would spill over the picture
+BRIGHTEST, BRIGHTEST_LIGHT = 46.0, 1e4  # sRGB, and linear: in single precision more would spill over the picture
+STRONGEST_BOOST = 16.0  # stops; by then all that is bright is as bright as can be
 
 
 def render(
@@ -43,7 +44,7 @@ def render(
     image: (B, 3, H, W) sRGB in [0, 1]; brighter values are kept as light, up to 46.
     disparity: (B or 1, 1, h, w) in [0, 1], 1 = nearest; resized to the image, whose shape it must have.
     focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
-    highlight_boost: stops of light added to clipped highlights out of focus.
+    highlight_boost: stops of light added to clipped highlights out of focus, up to 16.
     near_scale, far_scale: factors on the radius in front of and behind the focal plane.
     progress: called with (steps done, steps in all), many times per step; may raise to stop.
     show: called after each tile with the frame (3 or 4, H, W) so far, the photo where it is not done.
@@ -58,6 +59,8 @@ def render(
     for name, value in (("highlight_boost", highlight_boost), ("near_scale", near_scale), ("far_scale", far_scale)):
         if not 0 <= value < math.inf:
             raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
+    if highlight_boost > STRONGEST_BOOST:
+        raise ValueError(f"highlight_boost is {highlight_boost:g}; it goes from 0 to {STRONGEST_BOOST:g} stops.")
     check_image(image)
     check_map(disparity, "disparity")
     frames, size = len(image), image.shape[-2:]
@@ -119,10 +122,11 @@ def memory_needed(size: Sequence[int], largest_radius: float, cat_eye: float = 0
     """
     radius = min(largest_radius, max(size) / 2)
     rows = tile_rows(size, Bins.spanning(-radius, radius).reach, Aperture(cat_eye=cat_eye))
-    largest = max(part.pixels for part in blocks(rows, size, block, CONTEXT))
-    tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     pixels = size[0] * size[1]
-    return 150 * max(largest, min(BAND, pixels)) + 300 * tile + (3 + 16 * bool(cat_eye)) * pixels + 2**27
+    largest = max(min(BAND, pixels), *(part.pixels for part in blocks(rows, size, block, CONTEXT)))
+    tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
+    # Either a block is taken apart, or a tile of it put together.
+    return max(165 * largest, 70 * largest + 300 * tile) + (3 + 16 * bool(cat_eye)) * pixels + 2**27
 
 
 CONTEXT = edges.CONTEXT + behind.CONTEXT
@@ -225,7 +229,7 @@ def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
         return light
     bright = ((image.amax(0, keepdim=True) - 0.8) / 0.2).clamp(0, 1)
     blurred = ((radius.abs() - 1) / 2).clamp(0, 1)
-    return light * torch.exp2(stops * bright**2 * blurred)
+    return (light * torch.exp2(stops * bright**2 * blurred)).clamp(max=BRIGHTEST_LIGHT)
 
 
 def _to_srgb(light: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from ..aperture import Aperture
 from .bins import level_of
 
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
-CAT_EYE_CELLS = 8  # along the longer side; the aperture's shape is interpolated between their centres
+CAT_EYE_CELLS = 8  # along the longer side, at least; the aperture's shape is interpolated between their centres
+CAT_EYE_SIDE = 512  # pixels, of the largest cell
 ALIGNED = 16  # rows and columns that blocks start at multiples of: the coarsest cell that is looked at within one
 
 
@@ -51,7 +52,7 @@ def tile_rows(size: Sequence[int], reach: float, aperture: Aperture) -> list[lis
     step = 2 ** (level_of(reach) + 1)
     margin = round_up(math.ceil(reach) + 2 * step, step)
     if aperture.cat_eye:
-        cell = round_up(math.ceil(max(size) / CAT_EYE_CELLS), step)
+        cell = round_up(min(math.ceil(max(size) / CAT_EYE_CELLS), max(CAT_EYE_SIDE, 2 * margin)), step)
         rows, cols = (_fading_spans(length, cell) for length in size)
     else:
         rows, cols = (_plain_spans(length, max(TILE, 4 * margin) - 2 * margin, step) for length in size)

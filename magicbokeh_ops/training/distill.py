@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .. import depth
 from ..synthesis.dataset import Sample
+from ..weights.reading import write_whole
 from . import run
 from .settings import Above0, Count, Count1, Data, From0, Precision, Section, Settings, Stage, read
 
@@ -222,8 +223,6 @@ def _samples(accelerator: Accelerator, settings: DepthSettings, folder: Path, na
 def write(model: Any, config: depth.DepthConfig, file: Path, made_with: dict[str, Any]) -> None:
     """A file for `depth.read_depth`, with what shapes can't tell beside it, and in its metadata the settings."""
     beside = {"num_attention_heads": config.heads, "out_indices": list(config.out_indices)}
-    file.with_suffix(".json").write_text(json.dumps(beside) + "\n", encoding="utf-8")
-    unfinished = file.with_name(file.name + ".part")
+    write_whole(file.with_suffix(".json"), lambda path: path.write_text(json.dumps(beside) + "\n", encoding="utf-8"))
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(tensors, unfinished, {"settings": json.dumps(made_with)})
-    unfinished.replace(file)
+    write_whole(file, lambda path: save_file(tensors, path, {"settings": json.dumps(made_with)}))

@@ -9,6 +9,7 @@ from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..weights.reading import write_whole
 from .settings import Settings
 from .trainee import Trainee
 
@@ -66,7 +67,7 @@ def write_adapter(model: Trainee, settings: Settings, template: Path, path: Path
         processor_state_dict=processor,
         state_dict_attn=settings.bokeh_rank,
     )
-    torch.save(content, path, pickle_module=_Writer, pickle_protocol=2)
+    write_whole(path, lambda unfinished: torch.save(content, unfinished, pickle_module=_Writer, pickle_protocol=2))
 
 
 def _in_decoder(module: str) -> bool:

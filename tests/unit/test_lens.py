@@ -250,6 +250,13 @@ def test_bad_option_is_refused(option, value):
         lens.render(noise(1, 3, 8, 8), noise(1, 1, 8, 8), 0.5, 4, **{option: value})
 
 
+def test_the_strongest_boost_is_a_picture():
+    out = lens.render(torch.ones(1, 3, 64, 64) * steps(64, 64), steps(64, 64), 0.1, 16, highlight_boost=16)
+    assert torch.isfinite(out).all() and out.max() == 1
+    with pytest.raises(ValueError, match="highlight_boost is 1000; it goes from 0 to 16 stops"):
+        lens.render(noise(1, 3, 8, 8), noise(1, 1, 8, 8), 0.5, 4, highlight_boost=1000)
+
+
 def test_a_huge_radius_is_a_haze_and_cheap():
     image = noise(1, 3, 64, 96)
     out = lens.render(image, steps(64, 96), 0.9, 512, near_scale=4, far_scale=4)

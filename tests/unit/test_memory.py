@@ -285,5 +285,6 @@ def test_a_latent_that_nobody_uses_costs_nothing(loaded, monkeypatch):
         assert (latent is None) == (preset == "reference" and not linked)
     assert counts == {("fast", False): 1, ("fast", True): 1, ("reference", False): 1, ("reference", True): 2}
     assert used == {("fast", False): None, ("fast", True): None, ("reference", False): False, ("reference", True): True}
-    assert links.note_used_latents({"number": 1}) == {"number": 1}
+    for odd in ({"number": 1}, {"prompt": None}, {"prompt": {"1": None, "2": {"class_type": links.SAMPLER}}}):
+        assert links.note_used_latents(odd) == odd
     assert links.latent_is_used(None, None) and links.latent_is_used(prompt, "s.0.0.1")

@@ -104,9 +104,34 @@ def test_labels_of_any_type(give, kind):
 
 @every({**PICTURES, **SAMPLED})
 def test_pictures_in_0_to_255_are_refused(give):
+    """Also as one frame of a clip."""
     for image in (255 * noise(), 2 * noise() - 1):
-        with pytest.raises(ValueError, match="image goes from"):
-            give(image)
+        for clip in (image, torch.cat([noise(2), image])):
+            with pytest.raises(ValueError, match="image goes from"):
+                give(clip)
+
+
+@every({**PICTURES, **SAMPLED})
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_no_light_is_refused(give, bad):
+    image = noise()
+    image[0, 3, 4, 1] = bad
+    with pytest.raises(ValueError, match="^image holds NaN or infinite values"):
+        give(image)
+
+
+@every({**MASKS, "depth": DEPTHS["depth"]})
+def test_maps_may_overshoot_as_resampling_does(give):
+    for one, other in zip(give(1.04 * ramp() - 0.02), give(ramp())):
+        assert (torch.as_tensor(one) - torch.as_tensor(other)).abs().mean() < 0.05
+
+
+def test_overshooting_inverted_depth_and_defocus():
+    for convention in ("depth (near = black)", "inverted depth (near = white)"):
+        (found,) = host.run(host.nodes.DisparityFrom, depth=1.04 * ramp() - 0.02, convention=convention)
+        assert found.min() >= 0 and found.max() <= 1
+    (picture, _) = sampled(torch.cat([noise(), 1.04 * ramp()[..., None] - 0.02], -1), 1.04 * ramp() - 0.02)
+    assert picture.min() >= 0 and picture.max() <= 1
 
 
 @every(MASKS)
@@ -304,6 +329,7 @@ def test_linked_numbers_are_checked(bad):
     for run, message in (
         (lambda: host.run(host.nodes.LensBlur, image=noise(), disparity=ramp(), k=bad), "^k is"),
         (lambda: host.run(host.nodes.LensBlur, image=noise(), disparity=ramp(), near_scale=bad), "^near_scale is"),
+        (lambda: host.run(host.nodes.LensBlur, image=noise(), disparity=ramp(), highlight_boost=bad), "^highlight_boost is"),
         (lambda: host.run(host.nodes.Sweep, image=noise(), disparity=ramp(), frames=2, k_to=bad), "^k is"),
         (
             lambda: host.run(host.nodes.DisparityFrom, depth=ramp(), convention="depth (near = black)", depth_ratio=bad),
