@@ -105,7 +105,8 @@ def render(
             place = (slice(None), tile.rows, tile.cols)
             content = content.to(out.device)
             if light is not None:
-                light[place] += content * tile.weight.to(content)
+                weight_y, weight_x = (weight.to(content) for weight in tile.weights)
+                light[place] += content * weight_y[:, None] * weight_x
                 content = light[place]
             out[i][place] = _to_srgb(content)
             if show is not None:
@@ -126,7 +127,7 @@ def memory_needed(size: Sequence[int], largest_radius: float, cat_eye: float = 0
     largest = max(min(BAND, pixels), *(part.pixels for part in blocks(rows, size, block, CONTEXT)))
     tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     # Either a block is taken apart, or a tile of it put together.
-    return max(165 * largest, 70 * largest + 300 * tile) + (3 + 16 * bool(cat_eye)) * pixels + 2**27
+    return max(165 * largest, 70 * largest + 300 * tile) + (5 + 16 * bool(cat_eye)) * pixels + 2**27
 
 
 CONTEXT = edges.CONTEXT + behind.CONTEXT

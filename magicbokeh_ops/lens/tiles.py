@@ -18,14 +18,14 @@ ALIGNED = 16  # rows and columns that blocks start at multiples of: the coarsest
 
 @dataclass(frozen=True)
 class Tile:
-    """Part of the picture: where it lies, the pixels it is computed from, and its weight in the sum of tiles."""
+    """Part of the picture: where it lies, the pixels it is computed from, and the weights of its rows and columns in the sum of tiles."""
 
     rows: slice
     cols: slice
     from_rows: Tensor
     from_cols: Tensor
     margin: int
-    weight: Tensor
+    weights: tuple[Tensor, Tensor]
     field: tuple[float, float]
 
 
@@ -69,7 +69,7 @@ def tile_rows(size: Sequence[int], reach: float, aperture: Aperture) -> list[lis
                 from_rows=source(top, bottom, size[0]),
                 from_cols=source(left, right, size[1]),
                 margin=margin,
-                weight=weight_y[:, None] * weight_x,
+                weights=(weight_y, weight_x),
                 field=((left + right - size[1]) / 2 / half_diagonal, (top + bottom - size[0]) / 2 / half_diagonal)
                 if aperture.cat_eye
                 else (0.0, 0.0),
