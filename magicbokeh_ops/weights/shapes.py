@@ -74,15 +74,21 @@ def is_patch_codec(vae: Tensors) -> bool:
 
 
 def check_vae(vae: Tensors, name: str) -> None:
-    """Raise ValueError naming the first tensors that a VAE misses. name: of the file."""
+    """Raise ValueError naming the first tensors that a VAE misses, or whose shape is wrong. name: of the file."""
     if is_patch_codec(vae):
         with torch.device("meta"):
             codec = PatchCodec()
         check_part(vae, codec.state_dict(), f"{name}: the codec")
         return
-    missing = vae_names(vae) - vae.keys()
-    if missing:
-        raise ValueError(f"{name}: the VAE misses {_some(missing)}.")
+    try:
+        shapes = vae_shapes(vae)
+    except KeyError as missing:
+        raise ValueError(f"{name}: the VAE misses {missing.args[0]}.") from None
+    if shapes.keys() - vae.keys():
+        raise ValueError(f"{name}: the VAE misses {_some(shapes.keys() - vae.keys())}.")
+    for key, shape in shapes.items():
+        if vae[key].shape != shape:
+            raise ValueError(f"{name}: the VAE has {key} of {tuple(vae[key].shape)}, expected {shape}.")
 
 
 def _some(keys: set[str]) -> str:
@@ -98,24 +104,52 @@ def _vae_depth(vae: Tensors) -> tuple[int, int]:
 
 
 def vae_sizes(vae: Tensors) -> tuple[tuple[int, ...], int, int]:
-    """Channels per level, layers per level of the encoder, and channels of the latent, as the shapes tell."""
+    """Channels per level, layers per level of the encoder, and channels of the latent, as the shapes tell.
+
+    Raises KeyError as `find_unet_config`.
+    """
     levels, layers = _vae_depth(vae)
-    channels = tuple(vae[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in range(levels))
-    return channels, layers, vae["decoder.conv_in.weight"].shape[1]
+    channels = tuple(_side(vae, f"encoder.down_blocks.{i}.resnets.0.conv1.weight", 0) for i in range(max(levels, 1)))
+    return channels, layers, _side(vae, "decoder.conv_in.weight", 1)
 
 
-def vae_names(vae: Tensors) -> set[str]:
-    """What a VAE must hold, going by the levels and layers that are there."""
-    levels, layers = _vae_depth(vae)
-    names = {"quant_conv", "post_quant_conv"}
-    for side, way, depth in (("encoder", "down", layers), ("decoder", "up", layers + 1)):
-        names |= {f"{side}.{part}" for part in ("conv_in", "conv_norm_out", "conv_out")}
-        names |= {f"{side}.mid_block.attentions.0.{part}" for part in ("group_norm", "to_q", "to_k", "to_v", "to_out.0")}
-        names |= {f"{side}.{way}_blocks.{i}.{way}samplers.0.conv" for i in range(levels - 1)}
-        blocks = [f"{side}.{way}_blocks.{i}.resnets.{j}" for i in range(levels) for j in range(depth)]
-        for block in (*blocks, f"{side}.mid_block.resnets.0", f"{side}.mid_block.resnets.1"):
-            names |= {f"{block}.{part}" for part in ("norm1", "conv1", "norm2", "conv2")}
-            first = vae.get(f"{block}.conv1.weight")
-            if first is not None and first.shape[0] != first.shape[1]:
-                names.add(f"{block}.conv_shortcut")
-    return {f"{name}.{parameter}" for name in names for parameter in ("weight", "bias")}
+def vae_shapes(vae: Tensors) -> dict[str, tuple[int, ...]]:
+    """What a VAE must hold, and of which shape, going by its sizes. Raises KeyError as `find_unet_config`."""
+    channels, layers, latent = vae_sizes(vae)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def add(name: str, *weight: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = weight, weight[:1]
+
+    def add_resnet(name: str, before: int, after: int) -> None:
+        add(f"{name}.norm1", before)
+        add(f"{name}.conv1", after, before, 3, 3)
+        add(f"{name}.norm2", after)
+        add(f"{name}.conv2", after, after, 3, 3)
+        if before != after:
+            add(f"{name}.conv_shortcut", after, before, 1, 1)
+
+    add("quant_conv", 2 * latent, 2 * latent, 1, 1)
+    add("post_quant_conv", latent, latent, 1, 1)
+    widest = channels[-1]
+    for side, way, widths, depth, ends in (
+        ("encoder", "down", channels, layers, (3, 2 * latent)),
+        ("decoder", "up", channels[::-1], layers + 1, (latent, 3)),
+    ):
+        add(f"{side}.conv_in", widths[0], ends[0], 3, 3)
+        before = widths[0]
+        for i, width in enumerate(widths):
+            for j in range(depth):
+                add_resnet(f"{side}.{way}_blocks.{i}.resnets.{j}", before, width)
+                before = width
+            if i < len(widths) - 1:
+                add(f"{side}.{way}_blocks.{i}.{way}samplers.0.conv", width, width, 3, 3)
+        for i in (0, 1):
+            add_resnet(f"{side}.mid_block.resnets.{i}", widest, widest)
+        attention = f"{side}.mid_block.attentions.0"
+        add(f"{attention}.group_norm", widest)
+        for part in ("to_q", "to_k", "to_v", "to_out.0"):
+            add(f"{attention}.{part}", widest, widest)
+        add(f"{side}.conv_norm_out", widths[-1])
+        add(f"{side}.conv_out", ends[1], widths[-1], 3, 3)
+    return shapes

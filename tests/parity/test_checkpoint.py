@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from magicbokeh_ops import checkpoint
 from magicbokeh_ops.weights.adapter import check_adapter
-from magicbokeh_ops.weights.shapes import vae_names
+from magicbokeh_ops.weights.shapes import check_vae, vae_shapes
 from tests.ldm_names import single_file_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -369,13 +369,26 @@ def test_any_missing_tensor_is_named():
             assert len(str(refused.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["decoder.conv_in.weight", "encoder.down_blocks.0.resnets.0.conv1.weight", "decoder.up_blocks.1.resnets.0.conv1.bias"],
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 5)])
+def test_a_vae_of_wrong_shapes_is_refused(key, shape):
+    base = checkpoint.read_base(GOLDEN / "sd")
+    with pytest.raises(ValueError, match="sd: the VAE (has|misses) ") as refused:
+        check_vae({**base.vae, key: torch.zeros(shape)}, "sd")
+    assert len(str(refused.value).splitlines()) == 1
+
+
 def test_what_a_vae_needs_is_what_diffusers_makes():
     from diffusers import AutoencoderKL
 
     for channels in ((32, 64, 64), (32, 32, 64, 64)):
         kinds = (("DownEncoderBlock2D",) * len(channels), ("UpDecoderBlock2D",) * len(channels))
         vae = AutoencoderKL(3, 3, *kinds, block_out_channels=channels, layers_per_block=len(channels) - 1)
-        assert vae_names(vae.state_dict()) == vae.state_dict().keys()
+        state = vae.state_dict()
+        assert vae_shapes(state) == {key: value.shape for key, value in state.items()}
 
 
 def test_description_says_what_is_wrong(tmp_path):
