@@ -19,8 +19,13 @@ def is_finite(values: Tensor) -> bool:
 
 def extremes(frames: Frames) -> tuple[Tensor, Tensor]:
     """Lowest and highest value."""
-    lows, highs = zip(*((frame.amin(), frame.amax()) for frame in frames()))
-    return torch.stack(lows).amin(), torch.stack(highs).amax()
+    rest = iter(frames())
+    first = next(rest)
+    low, high = first.amin(), first.amax()
+    for frame in rest:
+        # Kept for each frame, they would lie between the frames in memory, which then could not be used again.
+        low, high = low.minimum(frame.amin()), high.maximum(frame.amax())
+    return low, high
 
 
 def percentiles(frames: Frames, *shares: float) -> list[float]:
