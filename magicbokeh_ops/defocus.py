@@ -98,9 +98,10 @@ def to_disparity(values: Tensor, convention: str, depth_ratio: float = 10.0) -> 
     """
     if convention in ("inverted depth", "depth"):
         values = fill_unknown(values, "depth")
-        if values.amin() < -OVERSHOOT or values.amax() > 1 + OVERSHOOT:
+        low, high = float(values.amin()), float(values.amax())
+        if low < -OVERSHOOT or high > 1 + OVERSHOOT:
             raise ValueError(
-                f"depth goes from {float(values.amin()):.4g} to {float(values.amax()):.4g}, so it is no picture in 0..1; "
+                f"depth goes from {low:.4g} to {high:.4g}, so it is no picture in 0..1; "
                 "choose the convention distance for distances."
             )
         values = values.clamp(0, 1)

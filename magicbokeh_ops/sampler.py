@@ -310,8 +310,9 @@ def render(
     for name, values in {"image": image, **maps}.items():
         if len(values) != 1:
             raise ValueError(f"{name} has {len(values)} frames; render one picture at a time.")
-    if defocus.amin() < -OVERSHOOT:
-        raise ValueError(f"defocus goes down to {float(defocus.amin()):.4g}; a blur radius is 0 or more.")
+    lowest = float(defocus.amin())
+    if lowest < -OVERSHOOT:
+        raise ValueError(f"defocus goes down to {lowest:.4g}; a blur radius is 0 or more.")
     for name, value, choices in (("preset", preset, PRESETS), ("color_fix", color_fix, list(COLOR_FIXES))):
         if value not in choices:
             raise ValueError(f"{name} is {value!r}; choose one of: {', '.join(choices)}.")
