@@ -14,7 +14,7 @@ SMALL = (0.98, 1.4, 1.61, 1.83, 2.08, 2.38, 2.75, 3.2, 3.7, 4.3, 5.0)
 PASSED = 0.41  # cycles per pixel up to which a small kernel passes what the aperture passes
 # Of its peak that a small kernel may fall below 0, and pixels that it reaches beyond its radius. Only the first needs either.
 UNDERSHOOT, SPREAD = (0.014, *(0.0,) * 10), (2, *(1,) * 10)
-ROUNDS = 80  # in which it is fitted
+ROUNDS = 160  # in which it is fitted
 SIDE = 32  # of the grid for it
 
 
