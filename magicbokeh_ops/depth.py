@@ -70,10 +70,15 @@ def read_depth(path: Path) -> tuple[Tensors, DepthConfig]:
     if "pretrained.cls_token" in tensors:
         tensors = _from_original(tensors)
     tensors = {re.sub(r"attention\.(q|k|v|o)_proj\.", lambda m: _OLD_ATTENTION[m[1]], key): v for key, v in tensors.items()}
+    empty = next((key for key, value in tensors.items() if value.numel() == 0), None)
+    if empty is not None:
+        raise ValueError(f"{path.name} is damaged: {empty} is empty.")
     try:
         return tensors, _find_config(tensors, _check_told(told, first, path.name), path.name)
     except KeyError as missing:
         raise ValueError(f"{path.name} is no Depth Anything model, or damaged: it has no {missing.args[0]}.") from None
+    except IndexError:
+        raise ValueError(f"{path.name} is no Depth Anything model, or damaged: its tensors have fewer dimensions.") from None
 
 
 def _check_told(told: Any, first: int, name: str) -> dict[str, Any]:

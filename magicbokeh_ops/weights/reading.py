@@ -68,7 +68,7 @@ def check_file(path: Path) -> None:
     elif is_safe:
         whole = _whole_size(path, header) if header <= min(size, LONGEST_HEADER) else header
         if size < whole:
-            raise ValueError(f"{path.name} is damaged: it ends after {_size(size)} of {_size(whole)}; {AGAIN}.")
+            raise ValueError(f"{path.name} is damaged: it ends after {size:,} of {whole:,} bytes; {AGAIN}.")
 
 
 def _text(head: bytes) -> str | None:

@@ -137,6 +137,11 @@ def test_bad_files_are_named(tmp_path):
         torch.save({k: v for k, v in tensors.items() if not k.endswith(key)}, path)
         with pytest.raises(ValueError, match="depth.pth (misses 1 tensors|is no Depth Anything model)"):
             depth.build(*depth.read_depth(path), path.name)
+    for key in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"):
+        for shape in ((), (0,), (1, 0, 0, 0)):
+            torch.save({"model": {k: torch.zeros(shape) if k.endswith(key) else v for k, v in tensors.items()}}, path)
+            with pytest.raises(ValueError, match="^depth.pth (is no Depth Anything model|has |is damaged)"):
+                depth.build(*depth.read_depth(path), path.name)
     shutil.copy(FILE, tmp_path / "depth_anything_v2_metric_vkitti_vits.pth")
     with pytest.raises(ValueError, match="vits.pth is a metric model"):
         depth.read_depth(tmp_path / "depth_anything_v2_metric_vkitti_vits.pth")
