@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test test-browser demo comfy clean
+.PHONY: test test-quick test-browser demo comfy clean
 
 test: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -12,6 +12,10 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 tests/unit tests/parity
 	$(BIN)/pytest -c tests/pytest.ini tests/host
+
+# A minute on two cores: no linters, and only tests that take little.
+test-quick: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 -m "not slow" tests/unit tests/parity
 
 # In a real browser: needs Chromium, and a ComfyUI as the other tests find it.
 test-browser: $(VENV)/installed

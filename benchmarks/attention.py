@@ -6,22 +6,15 @@ python -m benchmarks.attention [--device cuda]
 """
 
 import argparse
-import itertools
 import time
 
 import torch
 
-from magicbokeh_ops.attention import attend, attend_masked, attend_within
+from magicbokeh_ops.model.attention import attend, attend_masked, attend_within
+from tests.support.full_size import released_attention as released
+from tests.support.memory_peak import peak_of
 
 TOKENS, HEADS, WIDTH = 64 * 64, 5, 64
-
-
-def released(q, k, v, heads, region):
-    """Explicit softmax over all tokens with a -100 mask repeated per head."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    mask = torch.where(region[:, None] == region[:, :, None], 0.0, -100.0)[:, None].repeat(1, heads, 1, 1)
-    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 def seconds(method, repeats=5):
@@ -55,19 +48,6 @@ def peak(name, device="cpu"):
     """Bytes that one call at 50 % in focus needs beyond its inputs."""
     arguments, region = inputs(device), torch.rand(1, TOKENS, device=device) < 0.5
     return peak_of(lambda: METHODS[name](*arguments, region), device)
-
-
-def peak_of(work, device="cpu"):
-    """Bytes that a call allocates at most at once."""
-    if str(device).startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        work()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(profile_memory=True) as profile:
-        work()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
-    return max(itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 
 
 def main():

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.pipeline import memory
-from tests.unit import stand_in_host as host
+from tests.support import stand_in_host as host
+from tests.support.memory_peak import memory
 
 DEPTH = Path(__file__).parents[1] / "tests" / "parity" / "golden" / "depth" / "DAdepth_tiny.pth"
 CONVENTION = "depth (near = black)"

@@ -11,28 +11,13 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from magicbokeh_ops import checkpoint, files
-from magicbokeh_ops.codec import make_codec
+from magicbokeh_ops import files
 from magicbokeh_ops.evaluation.metrics import psnr
-from magicbokeh_ops.network import Config
-
-
-class Tiny:
-    """A `sampler.Codec` of TAESD, whose own latents are scaled as the networks see them."""
-
-    cell = 8
-
-    def __init__(self, folder: Path):
-        self.model, self.scale = AutoencoderTiny.from_pretrained(folder).eval(), Config().latent_scale
-
-    def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        return self.model.encode(image).latents / self.scale
-
-    def decode(self, latent: Tensor) -> Tensor:
-        return self.model.decode(self.scale * latent).sample
+from magicbokeh_ops.model.vae import make_codec
+from magicbokeh_ops.weights import checkpoint
+from tests.support.tiny_vae import Tiny
 
 
 def timed(work, argument: Tensor) -> tuple[Tensor, float]:

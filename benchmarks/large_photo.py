@@ -13,9 +13,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from benchmarks.pipeline import memory
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
+from tests.support.memory_peak import memory
 
 SIZES = {12: (3000, 4000), 50: (6144, 8192), 200: (12288, 16384)}
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
+from magicbokeh_ops.evaluation.metrics import psnr
 from magicbokeh_ops.lens import render
 from magicbokeh_ops.synthesis.raytrace import flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
@@ -51,10 +52,6 @@ def scatter(light: Tensor, radius: Tensor) -> Tensor:
         total += weight * source[:3]
         weights += weight
     return total / weights
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * torch.log10(((a - b) ** 2).mean()))
 
 
 def main():

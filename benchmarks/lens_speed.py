@@ -12,12 +12,12 @@ import time
 import torch
 import torch.nn.functional as F
 
-from benchmarks.pipeline import memory
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.lens import memory_needed, render
 from magicbokeh_ops.sweep import sweep
 from magicbokeh_ops.synthesis.raytrace import flatten
 from magicbokeh_ops.synthesis.scenes import three_layers
+from tests.support.memory_peak import memory
 
 
 def seconds(image, disparity, k, repeats):

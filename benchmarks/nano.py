@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from magicbokeh_ops import checkpoint, defocus, files, lens
-from magicbokeh_ops.cli import load_renderer
-from magicbokeh_ops.codec import make_codec
+from magicbokeh_ops import defocus, files, lens
 from magicbokeh_ops.demo import NANO
 from magicbokeh_ops.evaluation.benchmark import find_disparity, find_scenes
 from magicbokeh_ops.evaluation.metrics import psnr, ssim
-from magicbokeh_ops.patch_codec import lens_blur
+from magicbokeh_ops.model.nano import lens_blur
+from magicbokeh_ops.model.vae import make_codec
+from magicbokeh_ops.renderer import load_renderer
+from magicbokeh_ops.weights import checkpoint
 
 K_OF_SWEEP = (0, 4, 8, 16, 24, 32)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from magicbokeh_ops import checkpoint, demo, sampler
-from magicbokeh_ops.cli import read_weights
-from magicbokeh_ops.codec import make_codec
+from magicbokeh_ops import demo, sampler
+from magicbokeh_ops.cli.models import read_weights
 from magicbokeh_ops.defocus import defocus_map, focus_mask
 from magicbokeh_ops.evaluation.metrics import psnr
-from magicbokeh_ops.network import ControlNet, UNet
+from magicbokeh_ops.model.network import ControlNet, UNet
+from magicbokeh_ops.model.vae import make_codec
+from magicbokeh_ops.weights import checkpoint
 
 FOCUS, K = 0.7, 24
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}

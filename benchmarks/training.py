@@ -7,13 +7,13 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.pipeline import full_size_vae
-from magicbokeh_ops.codec import DiffusersCodec
-from magicbokeh_ops.network import Config, ControlNet, UNet
+from magicbokeh_ops.model.network import Config, ControlNet, UNet
+from magicbokeh_ops.model.vae import vae_of
 from magicbokeh_ops.training import trainee
 from magicbokeh_ops.training.losses import PictureLoss
 from magicbokeh_ops.training.settings import Settings
 from magicbokeh_ops.training.trainee import Trainee
+from tests.support.full_size import full_size_vae
 
 SIDE = 512
 PHASES = {
@@ -28,7 +28,7 @@ def full_size() -> Trainee:
     config = Config(rank=settings.bokeh_rank)
     with torch.device("meta"):
         unet, controlnet = UNet(config), ControlNet(config)
-        model = Trainee(unet, controlnet, DiffusersCodec(full_size_vae().state_dict(), "meta"))
+        model = Trainee(unet, controlnet, vae_of(full_size_vae().state_dict(), "meta"))
         model.add_sr_lora(settings.sr_rank)
     return model
 

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.attention import inputs, released
-from benchmarks.pipeline import RANK_BOKEH, explicit_attention, full_size_vae
-from magicbokeh_ops.attention import attend, attend_within
-from magicbokeh_ops.codec import DiffusersCodec
-from magicbokeh_ops.network import Config, ControlNet, TimeEmbedding, UNet
+from benchmarks.attention import inputs
+from magicbokeh_ops.model.attention import attend, attend_within
+from magicbokeh_ops.model.network import Config, ControlNet, TimeEmbedding, UNet
+from magicbokeh_ops.model.strips import upsampled
+from magicbokeh_ops.model.vae import vae_of
+from tests.support.full_size import RANK_BOKEH, explicit_attention, full_size_vae
+from tests.support.full_size import released_attention as released
 
 TILE = 68  # latents a side of the tiles that the fast preset cuts 1536 x 1024 into
 
@@ -44,12 +46,12 @@ def attention() -> None:
 
 def vae() -> None:
     model = full_size_vae().eval()
-    codec = DiffusersCodec(model.state_dict())
+    codec = vae_of(model.state_dict())
     image, latent = torch.rand(1, 3, 512, 512), torch.randn(1, 4, 64, 64)
     row("VAE in strips: encode", lambda: model.encode(image).latent_dist.mean, lambda: codec.encode(image))
     row("VAE in strips: decode", lambda: model.decode(latent).sample, lambda: codec.decode(latent))
-    upsample, x = codec.vae.decoder.up_blocks[2].upsamplers[0], torch.randn(1, 256, 256, 256)
-    row("VAE: upsampling in phases, beyond 512 pixels", lambda: upsample(x), lambda: upsample(x, in_phases=True))
+    conv, x = codec.decoder.up_blocks[2].upsamplers[0].conv, torch.randn(1, 256, 256, 256)
+    row("VAE: upsampling in phases, beyond 512 pixels", lambda: upsampled(conv, x, False), lambda: upsampled(conv, x, True))
 
 
 def separate(x: Tensor, weights: Tensor) -> list[Tensor]:

@@ -64,3 +64,17 @@ class Aperture:
         for sign in (-1, 1):
             inside &= (x + sign * cut[0]) ** 2 + (y + sign * cut[1]) ** 2 <= 1
         return torch.stack([x[inside], y[inside]], 1).float()
+
+
+def splatted(points: Tensor, reach: int) -> Tensor:
+    """Kernels (N, n, n), n = 2 reach + 1, of points (N, P, 2) around their middle, each shared among the four pixels around it."""
+    side = 2 * reach + 1
+    corner = points.floor()
+    part = points - corner
+    cell = ((corner[..., 1] + reach) * side + corner[..., 0] + reach).long()
+    kernels = points.new_zeros(len(points), side * side)
+    for right in (0, 1):
+        for down in (0, 1):
+            share = (part[..., 0] - 1 + right).abs() * (part[..., 1] - 1 + down).abs()
+            kernels.scatter_add_(1, cell + down * side + right, share)
+    return kernels.view(-1, side, side)

@@ -1,44 +1,73 @@
-"""From depth of any kind to disparity, from disparity to focus, from both to the defocus map (paper Eq. 1).
+"""From depth of any kind to disparity, and from disparity and focus (`focus.py`) to the defocus map (paper Eq. 1).
 
 Disparity is (B, 1, H, W) in [0, 1], 1 = nearest. It is normalised once over a whole batch and the focus is one value
 for a whole batch, so that the frames of a video do not flicker.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .clips import Frames, extremes, lower_median, percentiles
-from .planes import OVERSHOOT, check_map, check_same_shape, fill_unknown, fit, match_batch, resize
-from .planes import check_image as check_image
+from .clips import Frames, extremes, percentiles
+from .focus import focus_from_box, focus_from_mask, focus_from_point, focus_on_nearest, released_focus
+from .planes import OVERSHOOT, check_image, check_map, check_same_shape, fill_unknown, fit, match_batch, resize
 from .windows import widen
+
+# Scripts know what is defined in `focus` and `planes` from here, too.
+__all__ = [
+    "CONVENTIONS",
+    "FOCUS_THRESHOLD",
+    "K_TRAINED",
+    "check_any_distance",
+    "check_disparity",
+    "check_image",
+    "check_map",
+    "check_same_shape",
+    "cut_to_8_bit",
+    "defocus_map",
+    "fill_unknown",
+    "find_range",
+    "fit",
+    "focus_from_box",
+    "focus_from_mask",
+    "focus_from_point",
+    "focus_mask",
+    "focus_on_nearest",
+    "from_distance",
+    "from_inverted_depth",
+    "match_batch",
+    "normalize",
+    "reciprocal",
+    "released_focus",
+    "resize",
+    "signed_radius",
+    "stretch",
+    "to_disparity",
+]
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
-SUBJECT_SIDE = 256  # pixels of the map in which the nearest subject is looked for
 
 
-def check_disparity(disparity: Tensor, may_be_constant: bool = False) -> None:
+def check_disparity(disparity: Tensor) -> None:
     """Raise ValueError unless `disparity` is a finite (B, 1, H, W) map that is not constant, within [0, 1] but for an overshoot."""
     check_map(disparity, "disparity")
     low, high = float(disparity.amin()), float(disparity.amax())
-    if low == high and not may_be_constant:
+    if low == high:
         raise _constant(low, "disparity")
-    _check_range(low, high, "disparity")
+    _check_range(low, high, "disparity", "normalise it first (in ComfyUI by Disparity From Depth)")
 
 
-def _check_range(low: float, high: float, name: str) -> None:
+def _check_range(low: float, high: float, name: str, advice: str) -> None:
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
-        raise ValueError(
-            f"{name} goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so normalise it first (normalize of Disparity From Depth)."
-        )
+        raise ValueError(f"{name} goes from {low:.4g} to {high:.4g}; it must lie in 0..1, so {advice}.")
 
 
 def _constant(value: float, name: str) -> ValueError:
-    return ValueError(f"{name} is constant ({value:.4g} everywhere), so nothing can be nearer or farther; connect a depth map.")
+    return ValueError(f"{name} is constant ({value:.4g} everywhere), so nothing is nearer or farther; use a depth map.")
 
 
 def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
@@ -48,9 +77,6 @@ def normalize(disparity: Tensor, method: str = "percentile") -> Tensor:
     not, "none" only checks that values already lie in [0, 1].
     Raises ValueError if there is nothing to stretch since all values are equal.
     """
-    if method == "none":
-        check_disparity(disparity, may_be_constant=True)
-        return disparity.clamp(0, 1)
     check_map(disparity, "disparity")
     return stretch(disparity, *find_range(lambda: disparity, method))
 
@@ -62,7 +88,7 @@ def find_range(frames: Frames, method: str, name: str = "disparity") -> tuple[Te
     """
     low, high = extremes(frames)
     if method == "none":
-        _check_range(float(low), float(high), name)
+        _check_range(float(low), float(high), name, "choose another normalize than none")
         return torch.zeros_like(low), torch.ones_like(high)
     if low == high:
         raise _constant(float(low), name)
@@ -101,8 +127,8 @@ def to_disparity(values: Tensor, convention: str, depth_ratio: float = 10.0) -> 
         low, high = float(values.amin()), float(values.amax())
         if low < -OVERSHOOT or high > 1 + OVERSHOOT:
             raise ValueError(
-                f"depth goes from {low:.4g} to {high:.4g}, so it is no picture in 0..1; "
-                "choose the convention distance for distances."
+                f"depth goes from {low:.4g} to {high:.4g}, so it is not a picture in 0..1; "
+                "choose the convention distance if these are distances."
             )
         values = values.clamp(0, 1)
         return from_inverted_depth(values if convention == "inverted depth" else 1 - values, depth_ratio)
@@ -127,7 +153,7 @@ def from_distance(distance: Tensor, sky: Tensor | None = None) -> Tensor:
 def check_any_distance(frames: Frames) -> None:
     """Raise ValueError unless `reciprocal` has found a distance in one of these frames."""
     if not any(bool(frame.any()) for frame in frames()):
-        raise ValueError("depth has no pixel with a finite positive distance; connect another depth map.")
+        raise ValueError("depth has no pixel with a finite positive distance; use another depth map or convention.")
 
 
 def reciprocal(distance: Tensor, sky: Tensor | None = None) -> Tensor:
@@ -146,111 +172,9 @@ def from_inverted_depth(inverted: Tensor, depth_ratio: float = 10.0) -> Tensor:
     black stays 0.
     """
     if not 1 < depth_ratio < math.inf:
-        raise ValueError(f"depth_ratio is {depth_ratio}; farthest over nearest distance is above 1.")
+        raise ValueError(f"depth_ratio is {depth_ratio:g}; the farthest distance over the nearest is above 1.")
     distance = 1 + (1 - inverted.clamp(0, 1)) * (depth_ratio - 1)
     return (1 / distance - 1 / depth_ratio) / (1 - 1 / depth_ratio)
-
-
-def focus_from_mask(disparity: Tensor, mask: Tensor, size: Sequence[int] | None = None) -> float:
-    """Disparity in focus: the lower median over the pixels where `mask` (B or 1, 1, h, w) exceeds one half.
-
-    size: (height, width) that disparity is brought to first, frame by frame; by default it keeps its own.
-    Raises ValueError if the mask is empty, and if it is of another shape than the disparity.
-    """
-    size = size or disparity.shape[-2:]
-    check_map(mask, "focus mask")
-    check_same_shape(mask, size, "focus mask", "the disparity")
-    # Shrinking the mask could wash out a thin stroke.
-    larger = [max(a, b) for a, b in zip(mask.shape[-2:], size)]
-    if len(mask) == 1:  # not anew for every frame
-        mask = resize(mask, larger)
-    masks = match_batch(mask, len(disparity), "focus mask")
-
-    def selected() -> Iterator[Tensor]:
-        for frame, inside in zip(disparity.split(1), masks.split(1)):
-            yield resize(resize(frame, size), larger)[resize(inside, larger) > 0.5]
-
-    focus = lower_median(selected)
-    if focus is None:
-        raise ValueError(
-            "focus mask is empty (no pixel above one half); paint or select what should be sharp, or focus by a point instead."
-        )
-    return focus
-
-
-def focus_from_point(disparity: Tensor, x: float, y: float, size: Sequence[int] | None = None) -> float:
-    """Disparity in focus: the lower median over a disc around a point, robust to noise and to a click beside an edge.
-
-    x, y: 0..1 from the left and the top. The disc's radius is 1 % of the shorter side, 1 pixel at least; a pixel
-    belongs to it if its centre does, and the pixel under the point always does.
-    size: as for `focus_from_mask`.
-    """
-    if not (0 <= x <= 1 and 0 <= y <= 1):
-        raise ValueError(f"focus point is ({x}, {y}); both go from 0 to 1, left to right and top to bottom.")
-    height, width = size = size or disparity.shape[-2:]
-    column, row = min(int(x * width), width - 1), min(int(y * height), height - 1)
-    radius = max(1.0, 0.01 * min(height, width))
-    reach = int(radius) + 1
-    rows = slice(max(row - reach, 0), row + reach + 1)
-    columns = slice(max(column - reach, 0), column + reach + 1)
-    dy = torch.arange(height, device=disparity.device)[rows] + 0.5 - y * height
-    dx = torch.arange(width, device=disparity.device)[columns] + 0.5 - x * width
-    inside = dy[:, None] ** 2 + dx**2 <= radius**2
-    inside[row - rows.start, column - columns.start] = True
-    return float(
-        torch.cat([resize(frame, size)[..., rows, columns][..., inside].float() for frame in disparity.split(1)]).median()
-    )
-
-
-def focus_from_box(
-    disparity: Tensor, left: float, top: float, right: float, bottom: float, size: Sequence[int] | None = None
-) -> float:
-    """Disparity in focus: the lower median over the ellipse that fits into a box, whose corners are background.
-
-    Edges of the box: 0..1 from the left and the top. size: as for `focus_from_mask`.
-    Raises ValueError if no pixel lies in it.
-    """
-    height, width = size = size or disparity.shape[-2:]
-    # A box of less than a pixel still means the pixel that it lies in.
-    half_width, half_height = (max(size, 1.5) / 2 for size in ((right - left) * width, (bottom - top) * height))
-    dy = (torch.arange(height, device=disparity.device) + 0.5 - (top + bottom) / 2 * height) / half_height
-    dx = (torch.arange(width, device=disparity.device) + 0.5 - (left + right) / 2 * width) / half_width
-    inside = dy[:, None] ** 2 + dx**2 <= 1
-    focus = lower_median(lambda: (resize(frame, size)[..., inside] for frame in disparity.split(1)))
-    if focus is None:
-        raise ValueError(
-            f"focus box goes from ({left:.3g}, {top:.3g}) to ({right:.3g}, {bottom:.3g}), with 0..1 being the photo; "
-            "nothing of it lies in the photo."
-        )
-    return focus
-
-
-def focus_on_nearest(disparity: Tensor, size: Sequence[int] | None = None) -> float:
-    """Disparity in focus when nothing says what the subject is: the lower median over the largest near region.
-
-    Near is what lies on the near side of the split that keeps both sides most alike (Otsu 1979), in the first frame, which is
-    looked at with at most 256 pixels on its longer side.
-    size: as for `focus_from_mask`.
-    """
-    from scipy import ndimage
-
-    check_map(disparity, "disparity")
-    frame = resize(disparity[:1], size or disparity.shape[-2:])
-    longer = max(frame.shape[-2:])
-    if longer > SUBJECT_SIDE:
-        frame = resize(frame, [max(1, round(n * SUBJECT_SIDE / longer)) for n in frame.shape[-2:]])
-    values = frame[0, 0].float().cpu().numpy()
-    if values.size == 1:
-        return values.item()
-    ordered = np.sort(values, axis=None).astype(np.float64)
-    count = np.arange(1, ordered.size)
-    below = ordered.cumsum()[:-1]
-    far, near = below / count, (ordered.sum() - below) / (ordered.size - count)
-    split = ordered[np.argmax(count * (ordered.size - count) * (near - far) ** 2)]
-    islands, _ = ndimage.label(values > split)
-    sizes = np.bincount(islands.ravel())
-    sizes[0] = 0
-    return float(torch.from_numpy(values[islands == sizes.argmax()]).median())
 
 
 def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:
@@ -265,7 +189,7 @@ def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | 
         if len(values[name]) not in (1, len(disparity)):
             raise ValueError(f"{name} has {len(values[name])} values for {len(disparity)} frames; give one, or one per frame.")
         if not torch.isfinite(values[name]).all():
-            raise ValueError(f"{name} is NaN or infinite.")
+            raise ValueError(f"{name} is NaN or infinite; it should be a number.")
     if values["k"].min() < 0:
         raise ValueError(f"k is {float(values['k'].min()):g}; a blur radius is 0 or more pixels.")
     return values["k"] * (disparity.float() - values["focus"])
@@ -299,21 +223,6 @@ def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int 
 def cut_to_8_bit(disparity: Tensor) -> Tensor:
     """Disparity in steps of 1/255, cut as by the released front end."""
     return (disparity * 255).floor() / 255
-
-
-def released_focus(disparity: Tensor, mask: Tensor) -> float:
-    """Disparity in focus as the released front end finds it: the lower median where a mask of the same size is 1/255 or more.
-
-    Raises ValueError if the mask is empty or of another size.
-    """
-    if mask.shape != disparity.shape:
-        raise ValueError(
-            f"focus mask is {tuple(mask.shape[-2:])}, disparity {tuple(disparity.shape[-2:])}; make them one size."
-        )
-    inside = mask > 0.5 / 255
-    if not inside.any():
-        raise ValueError("focus mask is empty; paint or select what should be sharp.")
-    return float(disparity[inside].median())
 
 
 def _erode(mask: Tensor, radius: int) -> Tensor:

@@ -1,5 +1,6 @@
 """The photo and the small model that come with the pack."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 ASSETS = Path(__file__).parent / "assets"
 # Trained on drawn scenes only (docs/nano.md): it shows what the model does, not how well. Never taken unless asked for.
 NANO = ASSETS / "magicbokeh-nano.safetensors"
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NANO_LABEL = "nano, demonstration"
 
 
@@ -26,6 +28,29 @@ def demo_photo() -> tuple[Tensor, Tensor]:
 def noisy_demo_photo() -> Tensor:
     """The same photo as it might come from a phone in poor light: noisy, soft, compressed."""
     return _read("demo_noisy.jpg")
+
+
+def demo_portrait() -> bytes:
+    """The photo as a JPEG with its disparity inside, as Dynamic Depth has it: for nodes that read portrait photos."""
+    photo, disparity = ((ASSETS / name).read_bytes() for name in ("demo.jpg", "demo_disparity.png"))
+    spaces = "".join(
+        f' xmlns:{name}="http://ns.google.com/photos/dd/1.0/{name.lower()}/"'
+        for name in ("Device", "Container", "Item", "Camera", "DepthMap")
+    )
+    items = (("image/jpeg", 0, "primary_image"), ("image/png", len(disparity), "android/depthmap"))
+    directory = "".join(
+        f'<rdf:li><Container:Item Item:Mime="{mime}" Item:Length="{length}" Item:DataURI="{uri}"/></rdf:li>'
+        for mime, length, uri in items
+    )
+    packet = (
+        f'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"><rdf:Description'
+        f"{spaces}><Device:Container><Container:Directory><rdf:Seq>{directory}</rdf:Seq></Container:Directory></Device:Container>"
+        '<Device:Cameras><rdf:Seq><rdf:li><Device:Camera><Camera:DepthMap DepthMap:Format="RangeLinear" DepthMap:Near="0" '
+        'DepthMap:Far="1" DepthMap:Units="Diopters" DepthMap:DepthURI="android/depthmap"/></Device:Camera></rdf:li></rdf:Seq>'
+        "</Device:Cameras></rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+    segment = struct.pack(">HH", 0xFFE1, 2 + len(packet)) + packet
+    return photo[:2] + segment + photo[2:] + disparity
 
 
 def _read(name: str) -> Tensor:

@@ -1,66 +1,94 @@
 """Photos and maps on disk."""
 
-import io
+import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms
 from torch import Tensor
 
+from .atomic import write_whole
+from .deep_pictures import bits_and_channels, is_deep, read_deep, read_deep_metadata, write_deep
+from .pictures import open_picture, picture_to_planes, upright, upright_exif
 from .planes import check_levels, check_not_empty
-from .weights.reading import write_whole
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-MAPS = (".png", ".npy", ".tif", ".tiff", ".exr", ".pfm")
+MAPS = (".png", ".npy", ".npz", ".tif", ".tiff", ".exr", ".pfm")
+ARRAYS = (".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a result takes over from the file of the photo it is made of.
+
+    exif, icc_profile: as they go into the result's file, or None. is_deep: it has 16 or 32 bits per channel.
+    """
+
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    is_deep: bool = False
 
 
 def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
     """sRGB (1, 3, H, W) in [0, 1] and alpha (1, 1, H, W) or None.
 
-    Any picture that Pillow reads, upright as its EXIF orientation says and in sRGB as its colour profile says, or a
-    float array `.npy` (H, W, 3) whose white is 1. Raises ValueError for anything else.
+    Any picture that Pillow reads, upright as its EXIF orientation says and in sRGB as its colour profile says; PNG and TIFF with 16 or
+    32 bits per channel, all of which are kept, in the colours of their own profile; or a float array `.npy` or `.npz` (H, W, 3) whose
+    white is 1. Raises ValueError for anything else.
     """
-    if path.suffix.lower() == ".npy":
-        values = _read_npy(path)
+    if path.suffix.lower() in ARRAYS:
+        values = _read_floats(path)
         if values.ndim != 3 or values.shape[2] != 3:
             raise ValueError(f"{path} has shape {values.shape}; a photo is (height, width, 3).")
         planes = torch.from_numpy(values).permute(2, 0, 1)[None]
         check_not_empty(planes, str(path))
         check_levels(planes, str(path))
         return planes, None
-    picture = _open(path)
-    if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"{path} is a {picture.mode} picture; a photo has 8-bit colours (or is a .npy of floats).")
-    rgb = picture.convert("RGB")
-    if "icc_profile" in picture.info and picture.mode in ("RGB", "RGBA"):
-        try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
-            ImageCms.profileToProfile(rgb, profile, ImageCms.createProfile("sRGB"), inPlace=True)
-        except (ImageCms.PyCMSError, OSError) as error:
-            raise ValueError(f"{path} has a colour profile that can't be used ({error}); convert it to sRGB.") from None
-    alpha = None
-    if picture.has_transparency_data:
-        alpha = torch.from_numpy(np.array(picture.convert("RGBA"), dtype=np.float32)[..., 3])[None, None] / 255
-    return torch.from_numpy(np.array(rgb, dtype=np.float32)).permute(2, 0, 1)[None] / 255, alpha
+    if is_deep(path):
+        planes, alpha = read_deep(path)
+        check_levels(planes, str(path))
+        return planes, alpha
+    return picture_to_planes(upright(open_picture(path)), str(path))
 
 
-def read_map(path: Path) -> Tensor:
+def read_origin(path: Path) -> Origin:
+    """What `write_photo` puts into the result of this photo: EXIF, upright, and the colour profile of what `read_photo` gives.
+
+    Raises ValueError for a file that is no picture.
+    """
+    if path.suffix.lower() in ARRAYS:
+        return Origin()
+    if is_deep(path):
+        return Origin(*read_deep_metadata(path), is_deep=True)
+    picture = open_picture(path)
+    profile = picture.info.get("icc_profile") and ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return Origin(upright_exif(picture), profile or None)
+
+
+def read_map(path: Path, layer: str | None = None, in_any_unit: bool = False) -> Tensor:
     """A map (1, 1, H, W), float32: integers become 0..1, floats stay as they are.
 
-    1-, 8- and 16-bit pictures, float TIFF, EXR (channel Y or Z, or grey R, G, B), PFM (its scale is no more than a hint for
-    viewers, and not applied) or a float array `.npy` (H, W). Floats may hold NaN and infinity, which mark unknown pixels.
+    1-, 8- and 16-bit pictures, float TIFF, EXR, PFM (its scale is only a hint for viewers, and not applied), or a float array `.npy`
+    or `.npz` (H, W). Floats may hold NaN and infinity, which mark unknown pixels.
+    layer: of an EXR with several, by name, or one of its channels. in_any_unit: arrays may hold integers, such as millimetres.
     Raises ValueError for anything else, and for coloured pictures.
     """
-    if path.suffix.lower() == ".npy":
-        values = _read_npy(path)
+    if path.suffix.lower() in ARRAYS:
+        values = _read_numbers(path) if in_any_unit else _read_floats(path)
+        if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+            values = values.squeeze(0 if values.shape[0] == 1 else 2)
         if values.ndim != 2:
             raise ValueError(f"{path} has shape {values.shape}; a map is (height, width).")
     elif path.suffix.lower() == ".exr":
-        values = _read_exr(path)
+        values = _read_exr(path, layer)
+    elif is_deep(path) and bits_and_channels(path)[1] > 1:
+        values = _grey(read_deep(path)[0][0].permute(1, 2, 0).numpy(), path)
     else:
-        picture = _open(path)
+        picture = upright(open_picture(path))
         if picture.mode == "F":
             values = np.array(picture)
         elif picture.mode.startswith("I"):
@@ -84,18 +112,31 @@ def _format(path: Path) -> str | None:
     return Image.registered_extensions().get(path.suffix.lower())
 
 
-def write_photo(path: Path, photo: Tensor, alpha: Tensor | None = None) -> None:
-    """Write sRGB (1, 3, H, W): `.npy` keeps floats (H, W, 3), pictures are rounded to 8 bit. Written whole or not at all."""
+def write_photo(path: Path, photo: Tensor, alpha: Tensor | None = None, origin: Origin | None = None) -> None:
+    """Write sRGB (1, 3, H, W): `.npy` keeps floats (H, W, 3), pictures are rounded to 8 bit. Written whole or not at all.
+
+    alpha: (1, 1, H, W), not kept by `.npy`. In JPEG and BMP, which have none, what is transparent is black.
+    origin: of the photo it is made of, whose metadata go into the file; PNG and TIFF get 16 bit if that had more than 8.
+    """
     check_output(path)
-    values = photo[0].permute(1, 2, 0).cpu().float()
+    origin = origin or Origin()
+    values, kind = photo[0].permute(1, 2, 0).cpu().float(), _format(path)
     if path.suffix.lower() == ".npy":
         _write_array(path, values.numpy())
         return
-    kind = _format(path)
-    if alpha is not None and kind not in ("JPEG", "BMP"):
-        values = torch.cat([values, alpha[0].permute(1, 2, 0).cpu()], -1)
+    if alpha is not None:
+        opaque = alpha[0].permute(1, 2, 0).cpu().float()
+        values = values * opaque if kind in ("JPEG", "BMP") else torch.cat([values, opaque], -1)
+    if origin.is_deep and kind in ("PNG", "TIFF"):
+        levels = (values.clamp(0, 1) * 65535).round().numpy().astype(np.uint16)
+        write_whole(path, lambda unfinished: write_deep(unfinished, levels, kind, origin.exif, origin.icc_profile))
+        return
     picture = Image.fromarray((values.clamp(0, 1) * 255).round().byte().numpy())
-    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    if origin.exif:
+        options["exif"] = origin.exif
+    if origin.icc_profile:
+        options["icc_profile"] = origin.icc_profile
     write_whole(path, lambda unfinished: picture.save(unfinished, format=kind, **options))
 
 
@@ -155,16 +196,6 @@ def _write_array(path: Path, values: np.ndarray) -> None:
     write_whole(path, write)
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
-        raise ValueError(f"{path} is not a picture that can be read; it may be damaged.") from None
-
-
 def _grey(values: np.ndarray, path: Path) -> np.ndarray:
     known = values[np.isfinite(values).all(2)]
     if known.size and np.ptp(known, 1).mean() > 0.03 * max(1.0, float(known.max())):
@@ -173,31 +204,73 @@ def _grey(values: np.ndarray, path: Path) -> np.ndarray:
 
 
 def read_array(path: Path) -> Tensor:
-    """Floats of any shape from a `.npy` file, as float32. Raises ValueError for anything else."""
-    return torch.from_numpy(_read_npy(path))
+    """Finite floats of any shape from a `.npy` file, as float32. Raises ValueError for anything else."""
+    values = _read_floats(path)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path} holds NaN or infinite values.")
+    return torch.from_numpy(values)
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        values = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError):
-        raise ValueError(f"{path} is no .npy array; it may be damaged.") from None
+def _read_floats(path: Path) -> np.ndarray:
+    values = _read_numpy(path)
     if not np.issubdtype(values.dtype, np.floating):
-        raise ValueError(f"{path} holds {values.dtype}; save floats in 0..1.")
+        raise ValueError(
+            f"{path} holds {values.dtype}; save floats in 0..1, or say --convention distance if these are distances."
+        )
     return values.astype(np.float32)
 
 
-def _read_exr(path: Path) -> np.ndarray:
-    import OpenEXR
+def _read_numbers(path: Path) -> np.ndarray:
+    values = _read_numpy(path)
+    if not np.issubdtype(values.dtype, np.floating) and not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{path} holds {values.dtype}; save numbers.")
+    return values.astype(np.float32)
 
+
+def _read_numpy(path: Path) -> np.ndarray:
+    """The array of a `.npy`, or the only one of a `.npz`. Nothing in it is executed."""
+    kind = ".npz" if path.suffix.lower() == ".npz" else ".npy"
+    try:
+        if kind == ".npy":
+            return np.lib.format.open_memmap(path, mode="r")
+        with np.load(path, allow_pickle=False) as arrays:
+            names = arrays.files
+            if len(names) == 1:
+                return arrays[names[0]]
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception:  # NumPy evaluates the header as Python
+        raise ValueError(f"{path} is no {kind} array; it may be damaged.") from None
+    raise ValueError(f"{path} holds {len(names)} arrays ({', '.join(names[:5])}); save the map alone.")
+
+
+def _read_exr(path: Path, layer: str | None) -> np.ndarray:
+    try:
+        import OpenEXR
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{path} can't be read: {error}; pip install 'magicbokeh[exr]'.") from None
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: channel.pixels.astype(np.float32) for name, channel in file.channels().items()}
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         raise ValueError(f"{path} is not an EXR picture that can be read; it may be damaged.") from None
-    for name in ("Y", "Z"):
-        if name in channels:
-            return channels[name]
-    if {"R", "G", "B"} <= channels.keys():
+    found = _depth_channels(list(channels), layer)
+    if len(found) == 1:
+        return channels[found[0]]
+    if found:
+        raise ValueError(f"{path} has several maps: {', '.join(found)}; choose one by --layer.")
+    if layer is None and {"R", "G", "B"} <= channels.keys():
         return _grey(np.dstack([channels[name] for name in "RGB"]), path)
-    raise ValueError(f"{path} has channels {', '.join(channels)}; a map needs Y or Z, or grey R, G and B.")
+    wish = "a map needs Y or Z, a layer called Depth, or grey R, G and B" if layer is None else f"none of them is {layer}"
+    raise ValueError(f"{path} has channels {', '.join(channels)}; {wish}. Choose one by --layer.")
+
+
+def _depth_channels(names: list[str], layer: str | None) -> list[str]:
+    """Channels that hold the map: those of `layer`, or the plain one, or what Blender and Nuke call so (View.Depth.Z, depth.V)."""
+    if layer is not None:
+        return [name for name in names if name == layer] or [name for name in names if name.startswith(f"{layer}.")]
+    for pattern in ("Y", "Z", r"(.*\.)?depth(\.[zvy])?", r".*\.z"):
+        found = [name for name in names if re.fullmatch(pattern, name, re.IGNORECASE)]
+        if found:
+            return found
+    return []

@@ -30,7 +30,7 @@ def focus_overlay(
     # As numbers, with which lerp chooses several times as fast as where does.
     in_focus, in_front = (radius.abs() <= FOCUS_THRESHOLD).to(radius), (radius > 0).to(radius)
     strength = radius.abs_().clamp_(max=1).mul_(0.45).add_(0.25).lerp_(radius.new_tensor(0.35), in_focus)
-    shown = image.clamp(0, 1)
+    shown = image.float().clamp(0, 1)
     shown.lerp_(shown.mean(1, keepdim=True), 0.5)
     for plane, *levels in zip(shown.split(1, dim=1), IN_FOCUS, IN_FRONT, BEHIND):
         green, orange, blue = (radius.new_tensor(level) for level in levels)

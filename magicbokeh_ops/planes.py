@@ -18,7 +18,7 @@ def check_image(image: Tensor) -> None:
         raise ValueError(f"image is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width).")
     check_not_empty(image, "image")
     if not is_finite(image):
-        raise ValueError("image holds NaN or infinite values; look for the node that made them.")
+        raise ValueError("image holds NaN or infinite values; check where they come from.")
 
 
 def check_levels(image: Tensor, name: str = "image") -> None:
@@ -34,11 +34,13 @@ def check_levels(image: Tensor, name: str = "image") -> None:
         lit = int((frame.abs() > 1 / 64).sum())
         if int((frame > 2).sum()) > lit / 2 and lit > frame.numel() / 10:
             raise ValueError(
-                f"{name} goes from {low:.4g} to {high:.4g}, most of it above 2, but white is 1; divide it by what is white in it (255 "
-                "for 8 bits), or darken it if this is light."
+                f"{name} goes from {low:.4g} to {high:.4g}, most of it above 2, but white should be 1; divide it by its white (255 "
+                "for 8 bits), or darken it if it is HDR."
             )
         if int((frame < -OVERSHOOT).sum()) > frame.numel() / 20:
-            raise ValueError(f"{name} goes from {low:.4g} to {high:.4g}, but black is 0; bring -1..1 to 0..1 by (x + 1) / 2.")
+            raise ValueError(
+                f"{name} goes from {low:.4g} to {high:.4g}, but black should be 0; bring -1..1 to 0..1 by (x + 1) / 2."
+            )
 
 
 def check_map(values: Tensor, name: str) -> None:
@@ -46,8 +48,7 @@ def check_map(values: Tensor, name: str) -> None:
     check_map_shape(values, name)
     if not is_finite(values):
         raise ValueError(
-            f"{name} holds NaN or infinite values; look for the node that made them (Disparity From Depth fills such pixels of a depth "
-            "map)."
+            f"{name} holds NaN or infinite values; check where they come from (in a depth map, Disparity From Depth fills such pixels)."
         )
 
 
@@ -61,7 +62,7 @@ def check_map_shape(values: Tensor, name: str) -> None:
 def check_not_empty(values: Tensor, name: str) -> None:
     """Raise ValueError for a tensor without frames or without pixels."""
     if values.numel() == 0:
-        raise ValueError(f"{name} is empty (its shape is {tuple(values.shape)}); look for the node that left nothing over.")
+        raise ValueError(f"{name} is empty (its shape is {tuple(values.shape)}); check where it comes from.")
 
 
 def check_range(values: Tensor, name: str, highest: float = 1.0) -> None:
@@ -110,13 +111,13 @@ def check_same_shape(values: Tensor, size: Sequence[int], name: str, of: str = "
     alike = (w - 1) * height <= 1.02 * width * (h + 1) and (h - 1) * width <= 1.02 * height * (w + 1)
     if not alike and values.amin() < values.amax():
         raise ValueError(
-            f"{name} is {own[1]} x {own[0]} pixels and {of} {size[1]} x {size[0]}, which is another shape, so it would be "
+            f"{name} is {own[1]} x {own[0]} pixels and {of} {size[1]} x {size[0]}, a different aspect ratio, so it would be "
             "stretched; crop both alike."
         )
 
 
 def fit(values: Tensor, size: Sequence[int], name: str, of: str = "the photo") -> Tensor:
-    """`resize` for a map that somebody gives for a photo of `size`. Raises ValueError as `check_same_shape`."""
+    """`resize` for a map that belongs to a photo of `size`. Raises ValueError as `check_same_shape`."""
     check_same_shape(values, size, name, of)
     return resize(values, size)
 
@@ -135,7 +136,7 @@ def fill_unknown(values: Tensor, name: str) -> Tensor:
 def _fill_frame(frame: Tensor, name: str) -> Tensor:
     known = torch.isfinite(frame)
     if not known.any():
-        raise ValueError(f"{name} has a frame without one finite value; connect another depth map.")
+        raise ValueError(f"{name} has a frame without a single finite value; use another depth map.")
     levels = [torch.cat([frame.where(known, torch.zeros_like(frame)), known.to(frame)], 1)]
     while max(levels[-1].shape[-2:]) > 1:
         levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))

@@ -9,14 +9,17 @@ from .disparity import DisparityFrom
 from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
+from .portrait import PortraitPhoto
 
 folders.register_model_folders()
+folders.put_demo_photo()
 
 
 class MagicBokehExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             DemoPhoto,
+            PortraitPhoto,
             LoadDepthModel,
             FindDisparity,
             DisparityFrom,

@@ -13,10 +13,12 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor, nn
 
-from ..magicbokeh_ops import checkpoint
-from ..magicbokeh_ops.checkpoint import Tensors, Weights, check_vae, fold_time, is_patch_codec, vae_from_ldm, vae_sizes
-from ..magicbokeh_ops.network import Config, ControlNet, UNet
-from ..magicbokeh_ops.patch_codec import PATCH, PatchCodec
+from ..magicbokeh_ops.model.network import Config, ControlNet, UNet
+from ..magicbokeh_ops.model.patch_codec import PATCH, PatchCodec, codec_of, is_patch_codec
+from ..magicbokeh_ops.model.vae import vae_sizes
+from ..magicbokeh_ops.weights import checkpoint
+from ..magicbokeh_ops.weights.checkpoint import Tensors, Weights, check_vae, fold_time, vae_from_ldm
+from . import folders
 from .devices import patcher
 
 PARAMETERS = 971_000_000  # of U-Net and ControlNet at full size, for the host's choice of dtype
@@ -71,15 +73,18 @@ class Source:
     base: Path | None
 
     def fingerprint(self) -> list[tuple[str, int, int]]:
-        return checkpoint.fingerprint([self.path, *(checkpoint.base_files(self.base) if self.base else ())])
+        with folders.chosen_in("base"):
+            return checkpoint.fingerprint([self.path, *(checkpoint.base_files(self.base) if self.base else ())])
 
     def read(self) -> Weights:
-        if checkpoint.is_merged(self.path):
-            return checkpoint.load(self.path)
-        adapter = checkpoint.read_adapter(self.path, mapped=True)
-        if self.base is None:
-            raise ValueError(f"{self.path.name} needs Stable Diffusion 2.1-base; choose it as base.")
-        return checkpoint.merge(checkpoint.read_base(self.base, mapped=True), adapter, weight_dtype())
+        with folders.chosen_in("checkpoint"):
+            if checkpoint.is_merged(self.path):
+                return checkpoint.load(self.path)
+            adapter = checkpoint.read_adapter(self.path, mapped=True)
+        with folders.chosen_in("base"):
+            if self.base is None:
+                raise ValueError(f"{self.path.name} needs Stable Diffusion 2.1-base; choose it as base.")
+            return checkpoint.merge(checkpoint.read_base(self.base, mapped=True), adapter, weight_dtype())
 
 
 def load(source: Source) -> tuple[BokehModel, comfy.sd.VAE]:
@@ -113,7 +118,7 @@ def load_model(weights: Weights) -> BokehModel:
 def load_vae(tensors: Tensors) -> comfy.sd.VAE:
     """A ComfyUI VAE of a state dict under diffusers' names, or of a `PatchCodec`."""
     if is_patch_codec(tensors):
-        return _load_patch_codec(tensors)
+        return _vae_around(codec_of(tensors))
     channels, layers, latent_channels = vae_sizes(tensors)
     sizes = {
         "ch": channels[0],
@@ -130,14 +135,11 @@ def load_vae(tensors: Tensors) -> comfy.sd.VAE:
     return comfy.sd.VAE(sd=dict(tensors), config={"params": {"ddconfig": sizes, "embed_dim": latent_channels}})
 
 
-def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
-    with torch.device("meta"):
-        codec = PatchCodec()
-    codec.load_state_dict({key: value.float() for key, value in tensors.items()}, assign=True)
-    # ComfyUI's own VAE that does nothing, with ours inside.
+def _vae_around(codec: PatchCodec) -> comfy.sd.VAE:
+    """ComfyUI's own VAE that does nothing, with ours inside."""
     vae = comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
     shell = vae.first_stage_model
-    shell.codec = codec.eval().requires_grad_(False)
+    shell.codec = codec.requires_grad_(False)
     shell.encode = lambda pixels, *_args, **_options: codec.encode(pixels)
     shell.decode = lambda latent, *_args, **_options: codec.decode(latent)
     vae.latent_channels = 3 * PATCH**2
@@ -148,8 +150,15 @@ def _load_patch_codec(tensors: dict[str, Tensor]) -> comfy.sd.VAE:
     return vae
 
 
+def check_family(vae: comfy.sd.VAE, config: Config) -> None:
+    """Raise ValueError if a VAE can't belong to a model of this config."""
+    if vae.first_stage_model is None or (vae.latent_channels, vae.latent_dim) != (config.in_channels, 2):
+        raise ValueError("vae is of another family than the model, or none at all; connect the vae of Load MagicBokeh.")
+
+
 def weights_of(model: BokehModel, vae: comfy.sd.VAE) -> Weights:
     """What Save MagicBokeh Checkpoint writes: the networks as they are loaded, the VAE as it is in its file."""
+    check_family(vae, model.config)
     state = {key: value.cpu() for key, value in model.patcher.model.state_dict().items()}
     parts = {
         part: {k[len(part) + 1 :]: v for k, v in state.items() if k.startswith(part)} | folded
@@ -168,6 +177,6 @@ def _vae_weights(vae: comfy.sd.VAE) -> tuple[Tensors, dict[str, str]]:
     held = codec.state_dict() if codec else vae.get_sd()
     tensors = {key: value.cpu().float() for key, value in held.items()}
     tensors = tensors if codec else vae_from_ldm(tensors)
-    check_vae(tensors, "the connected VAE")
+    check_vae(tensors, "vae")
     dtype = str(vae.vae_dtype).removeprefix("torch.")
     return tensors, {"vae": f"as ComfyUI held it, in {dtype}"}

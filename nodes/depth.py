@@ -3,16 +3,17 @@
 from comfy_api.latest import io, ui
 
 from ..magicbokeh_ops import depth
-from ..magicbokeh_ops.checkpoint import fingerprint
-from ..magicbokeh_ops.refine import memory_needed, refine_edges
+from ..magicbokeh_ops.weights.checkpoint import fingerprint
 from . import folders, widgets
 from .depth_model import find_disparity, load_depth_model
-from .devices import compute_device
+from .devices import refined
 from .page import unless_it_fails
 from .progress import Progress
 from .tensors import image_to_planes, new_output
 
 DepthModel = io.Custom("MAGICBOKEH_DEPTH_MODEL")
+AUTOMATIC = "automatic"
+SOURCE = "https://huggingface.co/Kijai/DepthAnythingV2-safetensors"
 
 
 class LoadDepthModel(io.ComfyNode):
@@ -27,8 +28,8 @@ class LoadDepthModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=list(folders.depth_models()),
-                    tooltip="From models/depthanything, where other packs keep the same files, and .pth files from models/magicbokeh. "
+                    options=[AUTOMATIC, *folders.depth_models()],
+                    tooltip="automatic: DAdepth.pth, or else the largest Depth Anything. From models/depthanything, where other packs keep the same files, and .pth files from models/magicbokeh. "
                     "Licences: Small is Apache-2.0; Base, Large and DAdepth.pth are CC-BY-NC-4.0, not for commercial use.",
                 ),
             ],
@@ -36,10 +37,19 @@ class LoadDepthModel(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model=None):
+        """A file that is not there is told of when the node runs: a photo that brings its own depth does without."""
+        return True
+
+    @classmethod
     def path(cls, model: str):
-        found = folders.depth_models().get(model)
+        found = folders.find_depth_model() if model == AUTOMATIC else folders.depth_models().get(model)
         if found is None:
-            raise ValueError(f"{model} is not in models/depthanything or models/magicbokeh; choose another depth model.")
+            what = "there is no depth model" if model == AUTOMATIC else f"{model} is not"
+            raise ValueError(
+                f"model: {what} in models/depthanything or models/magicbokeh; put depth_anything_v2_vits_fp32.safetensors into "
+                f"models/depthanything from {SOURCE}."
+            )
         return found
 
     @classmethod
@@ -95,11 +105,10 @@ class FindDisparity(io.ComfyNode):
         find_disparity(depth_model, photo, input_size, smooth_range, progress, maps)
         if refine:
             progress.next_part()
-            device = compute_device(memory_needed(photo.shape[-2:], refine))
             for i in range(len(maps)):
 
                 def report(done: int, steps: int, before: int = i) -> None:
                     progress(before * steps + done, len(maps) * steps)
 
-                maps[i] = refine_edges(photo[i : i + 1].float(), maps[i : i + 1], refine, report, device)[0]
+                maps[i] = refined(photo[i : i + 1].float(), maps[i : i + 1], refine, report)[0]
         return io.NodeOutput(disparity, ui=unless_it_fails(lambda: ui.PreviewMask(disparity[:1], cls=cls), None))

@@ -8,7 +8,8 @@ import comfy.model_patcher
 from torch import Tensor, nn
 
 from ..magicbokeh_ops import depth
-from .devices import patcher, retry_when_freed
+from .devices import free_everything, is_oom, patcher, retry_when_freed
+from .folders import chosen_in
 from .progress import Progress
 
 
@@ -32,7 +33,9 @@ class DepthModel:
 
 def load_depth_model(path: Path) -> DepthModel:
     """Depth Anything in ComfyUI's hands, in fp32: half precision shows as terraces."""
-    return DepthModel(patcher(DepthAnything(depth.build(*depth.read_depth(path), path.name))))
+    with chosen_in("model"):
+        network = depth.build(*depth.read_depth(path), path.name)
+    return DepthModel(patcher(DepthAnything(network)))
 
 
 def find_disparity(
@@ -47,4 +50,10 @@ def find_disparity(
         mm.load_models_gpu([model.patcher], needed, force_full_load=True)
         return depth.disparity(network, image, input_size, smooth_range, progress, out)
 
-    return retry_when_freed(work)
+    try:
+        return retry_when_freed(work)
+    except Exception as error:
+        if not is_oom(error):
+            raise
+    free_everything()
+    raise MemoryError(f"There is too little memory for the depth model at an input_size of {input_size}; lower it.")

@@ -8,12 +8,28 @@ from typing import TypeVar
 import comfy.model_management as mm
 import comfy.model_patcher
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..magicbokeh_ops import sampler
+from ..magicbokeh_ops.depth import refine
 
-# How torch's devices say it that have no exception of their own for it: Apple's, the CPU on Linux and on Windows, cuBLAS and cuDNN.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+# How devices say it that have no exception of their own for it in torch, in small letters and without underlines: Apple's, the CPU
+# on Linux and on Windows, DirectML, Intel's two interfaces, cuBLAS and cuDNN, MIOpen.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "outofmemory",
+    "invalid buffer size",
+    "failed to allocate",
+    "can't allocate memory",
+    "not enough memory",
+    "not enough gpu video memory",
+    "could not allocate tensor",
+    "out of device memory",
+    "out of host memory",
+    "out of resources",
+    "alloc failed",
+    "allocfailed",
+)
 
 T = TypeVar("T")
 B = TypeVar("B", bound=sampler.Halvable)
@@ -34,6 +50,11 @@ def has_complex_numbers(device: torch.device) -> bool:
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)
     return device.type != "privateuseone"
+
+
+@cache
+def _tell_that_the_cpu_refines(device: torch.device) -> None:
+    logging.warning(f"MagicBokeh: {device} has too little memory to refine edges, so the CPU does it.")
 
 
 @cache
@@ -61,7 +82,8 @@ def freeable_memory(device: torch.device) -> int:
 def is_oom(error: Exception) -> bool:
     """Whether a device ran out of memory."""
     known = mm.is_oom(error) if hasattr(mm, "is_oom") else isinstance(error, mm.OOM_EXCEPTION)
-    return known or isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    text = str(error).lower().replace("_", " ")
+    return known or isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
 
 
 def free_everything() -> None:
@@ -82,6 +104,19 @@ def retry_when_freed(work: Callable[[], T], free: Callable[[], None] = free_ever
     return work()
 
 
+def refined(photo: Tensor, disparity: Tensor, reach: int, report: Callable[[int, int], None]) -> Tensor:
+    """`refine_edges` on the device, or on the CPU if there is too little memory."""
+    device = compute_device(refine.memory_needed(photo.shape[-2:], reach))
+    try:
+        return refine.refine_edges(photo, disparity, reach, report, device)
+    except Exception as error:
+        if not is_oom(error) or device.type == "cpu":
+            raise
+    free_everything()
+    _tell_that_the_cpu_refines(device)
+    return refine.refine_edges(photo, disparity, reach, report, torch.device("cpu"))
+
+
 def halved_to_fit(budget: B, needed: Callable[[B], float], device: torch.device) -> B:
     """The budget, halved as after running out of memory until what it needs can be freed on the device."""
     room = freeable_memory(device)
@@ -91,9 +126,9 @@ def halved_to_fit(budget: B, needed: Callable[[B], float], device: torch.device)
 
 
 def smaller_until_it_fits(
-    work: Callable[[B], T], budget: B, free: Callable[[], None], what: str, cost: str = ", which changes fine detail"
+    work: Callable[[B], T], budget: B, free: Callable[[], None], what: str, cost: str = ", which can change fine detail"
 ) -> T:
-    """work(budget), with less at once each time that memory runs out, as far as that goes.
+    """work(budget), retried with less at once each time memory runs out, down to the smallest budget.
 
     what: with what to do about it, ends the sentence of the MemoryError that is raised when the least is too much.
     cost: ends the sentence in the log that says so.

@@ -7,11 +7,10 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus
 from ..magicbokeh_ops.planes import check_not_empty
-from ..magicbokeh_ops.refine import memory_needed, refine_edges
 from . import widgets
-from .devices import compute_device
+from .devices import refined
 from .progress import Progress
-from .tensors import count_frames, image_to_planes, is_picture, mask_to_map, new_output, to_floats
+from .tensors import check_tensor, count_frames, image_to_planes, is_picture, mask_to_map, new_output, to_floats
 
 
 class DisparityFrom(io.ComfyNode):
@@ -74,13 +73,15 @@ class DisparityFrom(io.ComfyNode):
         kind, sky = defocus.CONVENTIONS[convention], None
         if isinstance(depth, dict):
             if depth.get("depth") is None:
-                raise ValueError("This geometry holds no depth; connect one that was made by a depth model.")
+                raise ValueError("depth is a geometry that holds no depth; connect one that was made by a depth model.")
             kind, planes = "distance", mask_to_map(depth["depth"], "depth", None)
             if depth.get("sky") is not None:
                 sky = defocus.match_batch(mask_to_map(depth["sky"], "sky"), len(planes), "sky")
         else:
+            check_tensor(depth, "depth")
             picture = depth[None] if is_picture(depth) else depth
-            planes = cls.grey(picture) if picture.ndim == 4 else mask_to_map(depth, "depth", None)
+            has_channels = picture.ndim == 4 and picture.shape[-1] in (1, 3, 4)
+            planes = cls.grey(picture) if has_channels else mask_to_map(depth, "depth", None)
 
         def disparity(i: int) -> torch.Tensor:
             values = planes[i : i + 1].float().mean(1, keepdim=True)
@@ -102,13 +103,12 @@ class DisparityFrom(io.ComfyNode):
         elif refine:
             raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
         result, progress = new_output(count, *size), Progress(count)
-        device = compute_device(memory_needed(size, refine)) if refine else None
         for i in range(count):
             progress(0, 1)
             if i < len(planes):  # otherwise one map serves all
                 found = defocus.fit(defocus.stretch(disparity(i), low, high), size, "depth")
             if refine:
-                result[i] = refine_edges(photo[i : i + 1].float(), found, refine, progress, device)[0, 0]
+                result[i] = refined(photo[i : i + 1].float(), found, refine, progress)[0, 0]
             else:
                 result[i] = found[0, 0]
             progress.next_part()
@@ -117,8 +117,6 @@ class DisparityFrom(io.ComfyNode):
     @staticmethod
     def grey(image: torch.Tensor) -> torch.Tensor:
         """Planes (B, 1 or 3, H, W) of a grey picture, whose values may go anywhere."""
-        if image.shape[-1] not in (1, 3, 4):
-            raise ValueError(f"depth has shape {tuple(image.shape)}; connect an image or a mask.")
         check_not_empty(image, "depth")
         planes = to_floats(image)[..., :3].movedim(-1, 1)
         color, known, white = 0.0, 0, 1.0

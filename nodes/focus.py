@@ -3,13 +3,12 @@
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
+from ..magicbokeh_ops.focus import MODES, choose_focus
 from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
 from .page import save_view, unless_it_fails
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
-
-MODES = ["point", "mask", "value", "box", "nearest subject"]
 
 
 def focus_box() -> list:
@@ -18,6 +17,13 @@ def focus_box() -> list:
         return []
     tooltip = "What should be sharp, for focus_mode box: from a face or object detector, in pixels of the photo, which has to be connected."
     return [io.BoundingBox.Input("focus_box", optional=True, force_input=True, tooltip=tooltip)]
+
+
+def first_box(boxes):
+    """The first box of one, a list of them, or a list for each frame; None if there is none."""
+    if isinstance(boxes, list | tuple):
+        return next((box for box in map(first_box, boxes) if box is not None), None)
+    return None if hasattr(boxes, "__len__") and not len(boxes) else boxes
 
 
 class DefocusMap(io.ComfyNode):
@@ -86,20 +92,15 @@ class DefocusMap(io.ComfyNode):
             disparity = ops.resize(disparity, size)
         every = ops.match_batch(disparity, frames, "disparity")
         backdrop = every.expand(-1, 3, -1, -1) if photo is None else ops.match_batch(photo, frames, "image")
-        if focus_mode == "mask":
-            if focus_mask is None:
-                raise ValueError("focus_mask is not connected; connect a mask, or set focus_mode to point.")
-            focus = ops.focus_from_mask(every, mask_to_map(focus_mask, "focus_mask").to(disparity.device), size)
-        elif focus_mode == "point":
-            focus = ops.focus_from_point(disparity, focus_x, focus_y, size)
+        source, given = disparity, {}
+        if focus_mode == "mask" and focus_mask is not None:
+            # A mask may have frames where disparity has one.
+            source, given = every, {"mask": mask_to_map(focus_mask, "focus_mask").to(disparity.device)}
         elif focus_mode == "box":
             if photo is None:
                 raise ValueError("image is not connected; focus_box is in pixels of the photo, so focus_mode box needs it.")
-            focus = ops.focus_from_box(disparity, *cls.edges(focus_box, *size), size)
-        elif focus_mode == "nearest subject":
-            focus = ops.focus_on_nearest(disparity, size)
-        elif focus_mode != "value":
-            raise ValueError(f"focus_mode is {focus_mode!r}; choose one of: {', '.join(MODES)}.")
+            given = {"box": cls.edges(focus_box, *size)}
+        focus = choose_focus(source, focus_mode, value=focus, point=(focus_x, focus_y), size=size, **given)
         point = (focus_x, focus_y) if focus_mode == "point" else None
         legend = draw_legend(size[1], size[0], focus, k, point)
         # Drawn whether it is connected or not: what ComfyUI keeps of this node also serves a link that is made later.
@@ -119,9 +120,7 @@ class DefocusMap(io.ComfyNode):
     @staticmethod
     def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:
         """Left, top, right and bottom in 0..1 of the first box: one, a list, or a list for each frame, in pixels of the photo."""
-        box = boxes
-        while isinstance(box, list | tuple):
-            box = next((one for one in box if one is not None and (not hasattr(one, "__len__") or len(one))), None)
+        box = first_box(boxes)
         if box is None:
             raise ValueError("focus_box holds no box; connect a detector that finds something, or set focus_mode to point.")
         try:

@@ -1,19 +1,39 @@
-"""Model folders and what lies in them.
+"""ComfyUI's folders, and what lies in them.
 
 Lists come from ComfyUI, which keeps them until a folder changes: it asks for all choices of all nodes again and again, and a walk over
 a large or slow disk would take seconds each time.
 """
 
+import functools
+import logging
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import folder_paths
 
-from ..magicbokeh_ops.checkpoint import SAFE
+from ..magicbokeh_ops.atomic import write_whole
+from ..magicbokeh_ops.demo import demo_portrait
 from ..magicbokeh_ops.depth import CONFIG, is_in_folder
+from ..magicbokeh_ops.pictures import HEIF
+from ..magicbokeh_ops.weights.checkpoint import SAFE, base_files, fingerprint, read_base
 
 MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is where other packs keep the same files
+DEMO_PHOTO = "magicbokeh_demo.jpg"
+BASE_NAME = re.compile(r"2[-_.]1[-_.]512|2[-_.]1[-_.]base", re.IGNORECASE)
+DEPTH_NAMES = [re.compile(pattern, re.IGNORECASE) for pattern in ("dadepth", "vitl|large", "vitb|base", "vits|small")]
 MODELS = (*SAFE, ".pkl")  # endings of what Load MagicBokeh offers
+
+
+@contextmanager
+def chosen_in(widget: str) -> Iterator[None]:
+    """What is wrong with a file is said together with the widget in which it is chosen."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{widget}: {error}") from None
 
 
 def register_model_folders() -> None:
@@ -27,6 +47,26 @@ def register_model_folders() -> None:
         folder_paths.add_model_folder_path(name, os.path.join(parent, name))
         paths, extensions = folder_paths.folder_names_and_paths[name]
         folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | kinds)
+
+
+def put_demo_photo() -> None:
+    """The demo photo into ComfyUI's input folder, so that the node and the page find it as any other."""
+    path = Path(folder_paths.get_input_directory()) / DEMO_PHOTO
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda unfinished: unfinished.write_bytes(demo_portrait()))
+    except OSError as error:
+        logging.warning(f"MagicBokeh: no demo photo, since {path.parent} can't be written to ({error}).")
+
+
+def input_photos() -> list[str]:
+    """Pictures in ComfyUI's input folder, HEIC among them, which it does not always know as such."""
+    folder = folder_paths.get_input_directory()
+    files = [file for file in os.listdir(folder) if os.path.isfile(os.path.join(folder, file))]
+    known = folder_paths.filter_files_content_types(files, ["image"])
+    return sorted({*known, *(file for file in files if file.lower().endswith(HEIF))})
 
 
 def model_files() -> list[str]:
@@ -45,6 +85,47 @@ def diffusers_folders() -> dict[str, Path]:
             if os.path.exists(os.path.join(folder, "model_index.json")):
                 found.setdefault(os.path.relpath(folder, parent), Path(folder))
     return found
+
+
+def base_path(name: str) -> Path | None:
+    """The file in models/checkpoints or folder in models/diffusers of this name, None if it is gone."""
+    file = folder_paths.get_full_path("checkpoints", name)
+    return diffusers_folders().get(name) or (file and Path(file)) or None
+
+
+def find_base() -> Path | None:
+    """A Stable Diffusion 2.1-base, whatever its name; those that are named like it are looked at first."""
+    names = [*folder_paths.get_filename_list("checkpoints"), *diffusers_folders()]
+    for name in sorted(names, key=lambda name: not BASE_NAME.search(name)):
+        path = base_path(name)
+        if path is None:
+            continue
+        try:
+            version = tuple(fingerprint(base_files(path)))
+        except ValueError:  # its index is damaged
+            continue
+        if _is_base(path, version):
+            return path
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_base(path: Path, _version: tuple) -> bool:
+    try:
+        read_base(path, mapped=True)
+    except (ValueError, OSError):  # another model, or a damaged one
+        return False
+    return True
+
+
+def find_depth_model() -> Path | None:
+    """The most capable one by its name: that of MagicBokeh, then the larger ones of Depth Anything."""
+
+    def rank(name: str) -> int:
+        return next((i for i, pattern in enumerate(DEPTH_NAMES) if pattern.search(name)), len(DEPTH_NAMES))
+
+    found = depth_models()
+    return found[min(found, key=rank)] if found else None
 
 
 def depth_models() -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """The weight-free lens: one setting, or a sweep of focus and aperture."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -87,6 +88,13 @@ class Block:
         return Block(max(self.pixels // 2, lens.TILE**2))
 
 
+def check_numbers(**numbers: float) -> None:
+    """Raise ValueError for what a link may bring, but no widget takes."""
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value:g}; it is a number of 0 or more.")
+
+
 def render_frames(
     planes, alpha, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
     near_scale, far_scale,
@@ -95,9 +103,7 @@ def render_frames(
     ops.check_image(planes)
     ops.check_disparity(disparity)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
-    for name, value in (*(("k", one) for one in k), ("near_scale", near_scale), ("far_scale", far_scale)):
-        if not value >= 0:  # which a link may bring
-            raise ValueError(f"{name} is {value:g}; it is a number of 0 or more.")
+    check_numbers(near_scale=near_scale, far_scale=far_scale)
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
     size, largest = planes.shape[-2:], max(k) * max(near_scale, far_scale)
 
@@ -164,6 +170,7 @@ class LensBlur(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
+        check_numbers(k=k)
         planes, alpha = image_to_planes(image)
         disparity = mask_to_map(disparity, "disparity", None)
         frames = count_frames(image=planes, disparity=disparity)
@@ -200,6 +207,10 @@ class Sweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus_from, focus_to, k_from, k_to, frames, easing, **look) -> io.NodeOutput:
+        check_numbers(k_from=k_from, k_to=k_to)
+        for name, value in (("focus_from", focus_from), ("focus_to", focus_to)):
+            if not math.isfinite(value):
+                raise ValueError(f"{name} is {value:g}; it is a number from 0 to 1.")
         planes, alpha = image_to_planes(image)
         disparity = mask_to_map(disparity, "disparity", None)
         if len(planes) > 1:

@@ -9,7 +9,7 @@ IS_USED = "latent_is_used"
 def note_used_latents(request: dict[str, Any]) -> dict[str, Any]:
     """A prompt on its way into ComfyUI, with one more input for samplers whose latent costs something.
 
-    ComfyUI passes it to nobody, but runs a node again when it has changed.
+    ComfyUI passes it to no node, but runs a node again when it has changed.
     """
     prompt = request.get("prompt")
     if not isinstance(prompt, dict):  # ComfyUI says what is wrong with it

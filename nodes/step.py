@@ -1,5 +1,6 @@
 """The one step on ComfyUI's devices, with what fits on them at once."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,10 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..magicbokeh_ops import sampler
-from ..magicbokeh_ops.network import Config
-from ..magicbokeh_ops.patch_codec import PATCH
+from ..magicbokeh_ops.model.method import METHODS
+from ..magicbokeh_ops.model.network import Config
+from ..magicbokeh_ops.model.patch_codec import as_picture
 from ..magicbokeh_ops.sampler import SMALLEST_TILE, Budget
-from .bokeh_model import BokehModel
+from .bokeh_model import BokehModel, check_family
 from .devices import free_everything, halved_to_fit, has_complex_numbers, retry_when_freed, smaller_until_it_fits
 from .progress import THUMBNAIL_SIDE, Progress, to_thumbnail
 
@@ -107,17 +109,16 @@ class WholeCodec:
 class Codec:
     """ComfyUI's VAE as the sampler wants it; pieces that turn out too large are done in smaller ones, and so are all after them."""
 
-    def __init__(self, vae: comfy.sd.VAE, channels: int, turns: Turns):
-        if vae.first_stage_model is None or (vae.latent_channels, vae.latent_dim) != (channels, 2):
-            raise ValueError("vae is of another family than the model, or none at all; connect the vae of Load MagicBokeh.")
+    def __init__(self, vae: comfy.sd.VAE, config: Config, turns: Turns):
+        check_family(vae, config)
         self.whole, self.turns, self.cell = WholeCodec(vae, turns), turns, vae.downscale_ratio
-        self.lossless = hasattr(vae.first_stage_model, "codec")
+        self.prediction = getattr(getattr(vae.first_stage_model, "codec", None), "prediction", "epsilon")
         budget = Budget(SMALLEST_TILE, self.whole.largest_tile())
         self.budget = halved_to_fit(budget, lambda budget: self.whole.memory_needed(budget.codec_tile), vae.device)
 
     def encode(self, image: Tensor, noise: Tensor | None) -> Tensor:
         if noise is not None and not self.whole.samples:
-            raise ValueError("This vae has no posterior to sample from; set posterior_seed to -1.")
+            raise ValueError("vae has no posterior to sample from; set posterior_seed to -1.")
         size = [length // self.cell for length in image.shape[-2:]]
         return self._in_pieces(partial(sampler.encode_whole, self.whole, (image + 1) / 2, noise), size)
 
@@ -139,11 +140,17 @@ class Codec:
 
 def latent_painter(config: Config, device: torch.device) -> Callable[[Tensor], Image.Image]:
     """How latents look, by the method that the user has chosen for previews, or else by the cheapest."""
-    if config.prediction == "residual":  # they are pictures
-        return lambda latent: to_thumbnail((F.pixel_shuffle(latent[0], PATCH) + 1) / 2)
+    if METHODS[config.prediction].lossless:
+        return lambda latent: to_thumbnail(as_picture(latent)[0])
     look = comfy.latent_formats.SD15()
     plain = latent_preview.Latent2RGBPreviewer(look.latent_rgb_factors)
-    previewer = latent_preview.get_previewer(device, look) or plain
+    try:
+        previewer = latent_preview.get_previewer(device, look) or plain
+    except Exception as error:  # of any kind, as files of small decoders may be damaged; it is only a preview
+        logging.warning(
+            f"MagicBokeh: previews in coarse colours, for ComfyUI's decoder failed ({type(error).__name__}: {error})."
+        )
+        previewer = plain
     # A decoder's work and memory are those for what is shown, not for the whole photo.
     side = THUMBNAIL_SIDE if isinstance(previewer, latent_preview.Latent2RGBPreviewer) else THUMBNAIL_SIDE // 8
     return lambda latent: previewer.decode_latent_to_preview((config.latent_scale * shrunk(latent, side)).to(device))
@@ -153,8 +160,8 @@ class OneStep:
     """`sampler.render` on ComfyUI's devices, for one picture after another, with less at once if memory runs out."""
 
     def __init__(self, model: BokehModel, vae: comfy.sd.VAE):
-        self.model, self.turns = model, Turns()
-        self.codec = Codec(vae, model.config.in_channels, self.turns)
+        self.model, self.turns, self.method = model, Turns(), METHODS[model.config.prediction]
+        self.codec = Codec(vae, model.config, self.turns)
         device = model.patcher.load_device
         self.draw = latent_painter(model.config, device)
         batch = int(0.1 * mm.get_total_memory(device) / self.memory_needed(Budget()))
@@ -166,10 +173,10 @@ class OneStep:
         return sampler.memory_needed((budget.batch, 4, budget.tile, budget.tile), self.model.dtype)
 
     def render(self, progress: Progress, preset: str, wants_latent: bool = True, **options) -> tuple[Tensor, Tensor | None]:
-        """A picture and its latent, which is left out where it takes work and nobody wants it. options: of `sampler.render`."""
+        """A picture and its latent, which is omitted if it costs work and is not used. options: of `sampler.render`."""
         show = partial(progress.show, draw=self.draw)
         options |= {"preset": preset, "progress": progress, "show": show}
-        if self.model.config.prediction == "residual" and not has_complex_numbers(options["image"].device):
+        if self.method.uses_lens and not has_complex_numbers(options["image"].device):
             # With --gpu-only pictures lie on the device, where the lens that such a model starts from can't work.
             planes = {name: value for name, value in options.items() if isinstance(value, Tensor)}
             options |= {name: value.cpu() for name, value in planes.items()}
@@ -180,7 +187,7 @@ class OneStep:
             return sampler.render(self.codec, self.predict, budget=budget, **options)
 
         what = "MagicBokeh's networks; close other programs, or start ComfyUI with --novram"
-        if preset == "reference" and not self.codec.lossless:  # its tiles are what they are
+        if preset == "reference" and not self.method.lossless:  # its tiles are what they are
             least = replace(self.budget, tile=SMALLEST_TILE, batch=1)
             picture, _ = smaller_until_it_fits(lambda _: sample(self.budget), least, self.turns.free, what)
             if not wants_latent:
@@ -194,7 +201,7 @@ class OneStep:
         model, networks = self.model, self.model.patcher.model
 
         def work() -> Tensor:
-            self.turns.take(model.patcher, sampler.memory_needed(latent.shape, model.dtype))
+            self.turns.take(model.patcher, sampler.memory_needed(latent.shape, model.dtype, model.config.prediction))
             device = model.patcher.load_device
             check = mm.throw_exception_if_processing_interrupted
             return sampler.predict(networks.unet, networks.controlnet, latent, hint, regions, device, model.dtype, check)

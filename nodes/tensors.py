@@ -8,16 +8,19 @@ from ..magicbokeh_ops.planes import check_levels, check_not_empty, check_range
 
 
 def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
-    """IMAGE (B, H, W, 3 or 4) to (B, 3, H, W), and the alpha channel (B, H, W, 1) if there is one.
+    """IMAGE (B, H, W, 1, 3 or 4) to (B, 3, H, W), and the alpha channel (B, H, W, 1) if there is one. One channel is grey.
 
-    Floats keep their type, so that a clip in half precision is made float32 one frame at a time. Integers are scaled by their type. Light above 1 stays. Raises ValueError for pictures in 0..255 and the like, and without pixels.
+    Floats keep their type, so that a clip in half precision is made float32 one frame at a time; integers are scaled as `to_floats` says.
+    Light above 1 stays. Raises ValueError for pictures in 0..255 and the like, and without pixels.
     """
-    if image.ndim != 4 or image.shape[-1] not in (3, 4):
+    check_tensor(image, name)
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
         raise ValueError(f"{name} has shape {tuple(image.shape)}; connect an image, (batch, height, width, 3 or 4 channels).")
     check_not_empty(image, name)
     image = to_floats(image)
     planes, alpha = image[..., :3].movedim(-1, 1), None
     check_levels(planes, name)
+    planes = planes.expand(-1, 3, -1, -1)
     if image.shape[-1] == 4:
         alpha = image[..., 3:]
         check_range(alpha.movedim(-1, 1), f"the alpha channel of {name}")
@@ -30,12 +33,16 @@ def planes_to_image(planes: Tensor) -> Tensor:
 
 
 def mask_to_map(mask: Tensor, name: str, highest: float | None = 1.0) -> Tensor:
-    """MASK (B, H, W) or (H, W) to (B, 1, H, W).
+    """MASK (B, H, W), (H, W), (B, 1, H, W) or (B, H, W, 1), as other packs make them, to (B, 1, H, W).
 
-    Floats keep their type, integers are scaled by theirs. highest: floats go from 0 to this, or anywhere if None. Raises ValueError if they don't.
+    Floats keep their type; integers are scaled as `to_floats` says. highest: values go from 0 to this, or anywhere if None.
+    Raises ValueError if they don't.
     """
+    check_tensor(mask, name)
     if mask.ndim == 2:
         mask = mask[None]
+    elif mask.ndim == 4 and 1 in (mask.shape[1], mask.shape[3]):
+        mask = mask.squeeze(1 if mask.shape[1] == 1 else 3)
     if mask.ndim != 3:
         raise ValueError(f"{name} has shape {tuple(mask.shape)}; connect a mask, (batch, height, width).")
     if is_picture(mask):
@@ -59,6 +66,12 @@ def new_output(*shape: int) -> Tensor:
     return torch.empty(shape, device=mm.intermediate_device(), dtype=_dtype())
 
 
+def check_tensor(values: Tensor, name: str) -> None:
+    """Raise ValueError for what holds no pixels: switches of other packs hand on None where nothing is connected to them."""
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{name} is {values!r:.40} and holds no pixels; connect another output.")
+
+
 def is_picture(mask: Tensor) -> bool:
     """Whether three dimensions are those of one picture, (height, width, channels), rather than of frames as narrow as that."""
     return mask.ndim == 3 and mask.shape[-1] in (1, 3, 4) and min(mask.shape[:2]) > 4
@@ -78,16 +91,19 @@ def count_frames(**batches: Tensor) -> int:
 
 
 def to_floats(values: Tensor, may_be_labels: bool = False) -> Tensor:
-    """Integers as float32, divided by the largest one of their type unless they are labels, 0 and 1; floats as they are."""
+    """Integers as float32, divided by what is white among them unless they are labels, 0 and 1; floats as they are.
+
+    White is the largest number of 8 bits; of types with more it is the first of 255, 65535 and their own largest that is reached
+    by none, since packs hold 8 bits in wider types, whereas hardly a picture is as dark as that would be otherwise.
+    """
     if values.dtype in (torch.float16, torch.bfloat16, torch.float32):
         return values
     floats = values.float()
     if values.is_floating_point() or values.dtype == torch.bool or (may_be_labels and floats.amax() <= 1):
         return floats
-    white = torch.iinfo(values.dtype).max
-    if white > 65535:  # such types say nothing about what they hold
-        white = next(usual for usual in (255, 65535, white) if floats.amax() <= usual)
-    return floats / white
+    largest = torch.iinfo(values.dtype).max
+    whites = [white for white in (255, 65535) if white < largest] + [largest]
+    return floats / next(white for white in whites if floats.amax() <= white)
 
 
 def _keep(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops.defocus import K_TRAINED
 
-K_LIMIT = 512.0
+K_DEFAULT, K_LIMIT = 24.0, 512.0
 DEFOCUS_LIMIT = K_LIMIT / K_TRAINED  # of the maps that such a k gives
 
 # Keyword arguments that ComfyUI 0.3.64 does not know yet; there they are left out.
@@ -32,7 +32,7 @@ def fraction(name: str, default: float, tooltip: str, **more):
 
 def blur_radius(name: str, tooltip: str):
     """A FLOAT widget for K, in pixels."""
-    return io.Float.Input(name, default=24.0, min=0.0, max=K_LIMIT, step=0.5, tooltip=tooltip)
+    return io.Float.Input(name, default=K_DEFAULT, min=0.0, max=K_LIMIT, step=0.5, tooltip=tooltip)
 
 
 def refine():

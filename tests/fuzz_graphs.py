@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.unit.layouts import SAME_VALUES
+from tests.support.layouts import SAME_VALUES
 
 FRAMES = [1, 1, 1, 2, 3]
 MOST_PIXELS = 40_000  # of all frames of a picture; now and then LARGE

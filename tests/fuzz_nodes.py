@@ -29,10 +29,10 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
-from magicbokeh_ops import checkpoint
+from magicbokeh_ops.weights import checkpoint
 from tests.fuzz_graphs import build, graphs
-from tests.small_models import nano_like
-from tests.unit.layouts import memory
+from tests.support.layouts import memory
+from tests.support.small_models import nano_like
 
 GOLDEN = Path(__file__).parent / "parity" / "golden"
 EPSILON = 1e-3  # beyond the range of a picture
@@ -42,7 +42,7 @@ def load_nodes() -> Any:
     """The pack's nodes, in a real ComfyUI on the CPU if COMFYUI_PATH says where one is."""
     path = os.environ.get("COMFYUI_PATH")
     if path is None:
-        from tests.unit import stand_in_host
+        from tests.support import stand_in_host
 
         return stand_in_host.nodes
     sys.path.insert(0, path)
@@ -152,6 +152,9 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
         disparity = disparity["depth"]
     elif "depth" in inputs and disparity.ndim == 3 and disparity.shape[-1] in (3, 4) and min(disparity.shape[:2]) > 4:
         disparity = disparity[None]  # a picture without its batch
+    if disparity is not None and disparity.ndim == 4 and disparity.shape[1] == 1:
+        if "depth" not in inputs or disparity.shape[-1] not in (1, 3, 4):
+            disparity = disparity[:, 0]  # a mask with an axis of channels
     frames, size = 1, []
     for value in (disparity, photo):  # the photo says the size
         if value is not None:
@@ -170,9 +173,9 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
         if node == "Sweep" and len(photo) == 1:
             frames = inputs["frames"]
         low, high = light(photo)
-        yield [frames, *size, photo.shape[-1]], low, high * 2 ** inputs["highlight_boost"]
+        yield [frames, *size, max(photo.shape[-1], 3)], low, high * 2 ** inputs["highlight_boost"]
     elif node == "Sampler":
-        yield [frames, *(round(n * inputs["upscale"]) for n in size), photo.shape[-1]], 0, 1
+        yield [frames, *(round(n * inputs["upscale"]) for n in size), max(photo.shape[-1], 3)], 0, 1
     elif node == "MaskedAttention":
         yield [frames, *size], *light(inputs["focus_mask"])
 

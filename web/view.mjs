@@ -1,4 +1,4 @@
-// The focus view: what it computes (as magicbokeh_ops/defocus.py and overlay.py do), and its element. Knows nothing of ComfyUI.
+// The focus view: what it computes (as magicbokeh_ops/focus.py, defocus.py and overlay.py do), and its element. Knows nothing of ComfyUI.
 
 import { makeLens } from "./lens.mjs";
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import defocus, files, lens
+from ..focus import choose_focus
 from .metrics import Learned, luma, psnr, ssim
 
 # Name in --methods and of the folder, to the row's label.
@@ -110,12 +111,12 @@ def read_settings(path: Path, names: Container[str]) -> dict[str, dict[str, floa
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}).") from None
+        raise ValueError(f"{path} is not readable JSON ({error}); see docs/evaluation.md.") from None
     if not isinstance(settings, dict) or not all(isinstance(given, dict) for given in settings.values()):
         raise ValueError(f'{path} must be like {{"NAME": {{"k": 24, "focus": 0.5}}}}.')
     for name, given in settings.items():
         if name not in names:
-            raise ValueError(f"{path} has settings for {name}, which input/ has not.")
+            raise ValueError(f"{path} has settings for {name}, which input/ has not; remove them.")
         if not given.keys() <= {"k", "focus"} or not all(isinstance(v, int | float) and v >= 0 for v in given.values()):
             raise ValueError(f"{path} has {json.dumps(given)} for {name}; it takes k and focus, numbers of 0 or more.")
     return settings
@@ -177,8 +178,9 @@ def produce(
         disparity = defocus.resize(files.read_map(maps[scene.name]), photo.shape[-2:])
         if released:
             disparity = defocus.cut_to_8_bit(disparity)
-        find = defocus.released_focus if released else defocus.focus_from_mask
-        focus = find(disparity, mask) if scene.focus is None else scene.focus
+        focus = scene.focus
+        if focus is None:
+            focus = choose_focus(disparity, "mask", mask=mask, released=released)
         if not seconds:
             method(photo, disparity, focus, scene.k).cpu()  # warm-up
         start = time.perf_counter()

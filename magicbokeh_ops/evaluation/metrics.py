@@ -30,7 +30,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def psnr(picture: Tensor, truth: Tensor, where: Tensor | None = None) -> float:
-    """PSNR in dB for a peak of 1, of (1, C, H, W); over the pixels where the (1, 1, H, W) mask is true. Equal pictures give inf."""
+    """PSNR in dB for a peak of 1, of (B, C, H, W); over the pixels where the (B, 1, H, W) mask is true. Equal pictures give inf."""
     error = (picture.double() - truth.double()).square()
     if where is not None:
         error = error[where.expand_as(error)]

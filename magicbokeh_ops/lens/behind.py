@@ -1,4 +1,9 @@
-"""What a lens may see past the nearest surface: the surface behind, continued."""
+"""Layer inpainting: what a lens may see past the nearest surface, which is the surface behind, continued.
+
+Pixels that a nearer surface could uncover get colour and depth from a push-pull pyramid (Gortler et al. 1996) for each of eight
+depths. Whether a step can uncover anything follows from geometry: the lens moves two surfaces against each other by the difference
+of their radii.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,9 @@
-"""Fragments sorted by their blur radius, and the radii that blurs are made for."""
+"""Fragments sorted by their blur radius, and the radii that blurs are made for.
+
+A fragment is a mix of blurs of the two radii around its own, 15 to 20 % apart, or of the three below 1.4 pixels, such that the mix is
+as wide as its own blur (a blur's variance goes with the square of its radius). A blur is made only where it has content, above 16
+pixels at half the resolution, above 32 at a quarter and so on; that is why time hardly depends on k.
+"""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""A tile of the picture, put together from its blurred fragments."""
+"""Compositing: a tile of the picture, put together from its blurred fragments, front to back.
+
+Each bin adds its coverage until a pixel is full. Visible surfaces of one photo are complementary, so coverages add; the usual
+multiplication of transmittances leaks the background through every slanted surface. What stays open is filled from behind.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -28,6 +32,8 @@ class Composer:
 
     def __init__(self, aperture: Aperture, bins: Bins, behind: Bins | None, report: Report):
         self.aperture, self.bins, self.behind, self.report = aperture, bins, behind, report
+        layers = [layer for some in (bins, behind) if some is not None for _, group in some.groups() for layer in group]
+        self.reports = 1 + sum(len(layer.radii) + 2 * (len(layer.radii) > 1) for layer in layers)  # of a tile
 
     def tile(self, tile: Tile, block: Block, split: Split, hidden: Hidden | None) -> Tensor:
         """Linear light (C, rows, cols) of one tile of a block."""
@@ -69,6 +75,8 @@ class Composer:
             planes = fragments.planes
             return planes.new_zeros(len(planes) - 1, *shrunk), planes.new_ones(1, *shrunk)
 
+        # Levels go from coarse to fine in front of the focus and from fine to coarse behind it. In front, what has been put together
+        # is enlarged to the next level and goes on there; behind, each group is put together by itself and then enlarged to full size.
         groups = self.bins.groups()
         level = groups[0][0]
         light, gap = nothing(level)

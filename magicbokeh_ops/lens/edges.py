@@ -1,4 +1,8 @@
-"""Pixels on a depth edge, split into the two surfaces that they show."""
+"""Edge matting: pixels on a depth edge, split into the two surfaces that they show.
+
+Colours and share of the near and the far surface are estimated from the window around a pixel. Left as they are, the mixed pixels
+of a rim give bright or dark outlines.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,62 +32,74 @@ class Split:
 
 
 def split_edges(light: Tensor, radius: Tensor, report: Callable[[], None]) -> Split:
-    """Near and far surface of a photo's pixels.
-
-    Around a depth edge the pixel's colour I is taken as a F + (1 - a) B: F and B are means over the window's near and
-    far pixels, best those well inside their side, and a is the least-squares mix, held to the share of near pixels
-    around it as far as F and B are close or uncertain. F and B are then moved so that the mix is exact: no light is lost.
-    Elsewhere the near surface is the pixel.
+    """Near and far surface of a photo's pixels. Away from depth edges the near surface is the pixel.
 
     light: (C, H, W), linear. radius: (1, H, W), signed.
     """
     light, radius = light.contiguous(), radius.contiguous()  # pixels are written by their number
-    channels, height, width = light.shape
-    near_color, far_color = light.clone(), light.clone()
-    near_weight = torch.ones_like(radius)
-    size = 2 * EDGE_REACH + 1
     nearest = widen(radius[None], EDGE_REACH)[0]
     report()
     farthest = -widen(-radius[None], EDGE_REACH)[0]
     report()
     edge = (nearest - farthest) >= EDGE
     # Steps of 8-bit disparity within a surface would show as contour lines.
-    mean = F.avg_pool2d(radius[None], size, 1, EDGE_REACH, count_include_pad=False)[0]
+    mean = F.avg_pool2d(radius[None], 2 * EDGE_REACH + 1, 1, EDGE_REACH, count_include_pad=False)[0]
     radius = torch.where(edge, radius, mean)
-    near_radius, far_radius = radius.clone(), radius.clone()
-    edges = edge.flatten().nonzero()[:, 0]
-    threshold = ((nearest + farthest) / 2).flatten()[edges]
+    pixels = edge.flatten().nonzero()[:, 0]
+    between = ((nearest + farthest) / 2).flatten()[pixels]
     del nearest, farthest, mean, edge
 
-    size = 2 * WINDOW_REACH + 1
-    padded = F.pad(torch.cat([light, radius])[None], (WINDOW_REACH,) * 4, mode="replicate")[0].flatten(1)
-    step = torch.arange(size, device=light.device)
-    window = step[:, None] * (width + 2 * WINDOW_REACH) + step
-    distance2 = ((step - WINDOW_REACH) ** 2)[:, None] + (step - WINDOW_REACH) ** 2
-    closeness = torch.exp(-distance2 / 4.5)
-    share = torch.exp(-distance2 / 2.0)
-    share = share / share.sum()
-    for pixels, between in zip(edges.split(PIXELS_AT_ONCE), threshold.split(PIXELS_AT_ONCE)):
+    split = Split(light.clone(), torch.ones_like(radius), radius.clone(), light.clone(), radius.clone())
+    planes = [split.near_color, split.near_weight, split.near_radius, split.far_color, split.far_radius]
+    windows = _Windows(torch.cat([light, radius]))
+    colors = light.flatten(1)
+    for some, threshold in zip(pixels.split(PIXELS_AT_ONCE), between.split(PIXELS_AT_ONCE)):
         report()
-        corner = pixels // width * (width + 2 * WINDOW_REACH) + pixels % width
-        samples = padded[:, corner[:, None, None] + window]  # (C + 1, pixels, size, size)
-        is_near = (samples[-1] > between[:, None, None]).to(light)
-        inside = F.avg_pool2d(is_near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-        near, near_spread = _window_mean(samples, is_near * inside * closeness)
-        far, far_spread = _window_mean(samples, (1 - is_near) * (1 - inside) * closeness)
-        color, across = light.view(channels, -1)[:, pixels], near[:-1] - far[:-1]
-        doubt = 0.1 + 3 * (near_spread + far_spread)
-        prior = (is_near * share).sum((1, 2))
-        mix = (((color - far[:-1]) * across).sum(0) + doubt * prior) / ((across**2).sum(0) + doubt)
-        mix = torch.where(mix < NOTHING, 0, torch.where(mix > 1 - NOTHING, 1, mix))
-        miss = (color - mix * near[:-1] - (1 - mix) * far[:-1]) / (mix**2 + (1 - mix) ** 2)
-        behind = (far[:-1] + (1 - mix) * miss).clamp(min=0).minimum(color / (1 - mix).clamp(min=NOTHING))
-        far_color.view(channels, -1)[:, pixels] = behind
-        near_color.view(channels, -1)[:, pixels] = (color - (1 - mix) * behind) / mix.clamp(min=NOTHING)
-        near_weight.view(-1)[pixels] = mix
-        near_radius.view(-1)[pixels] = near[-1]
-        far_radius.view(-1)[pixels] = far[-1]
-    return Split(near_color, near_weight, near_radius, far_color, far_radius)
+        for plane, values in zip(planes, _unmix(colors[:, some], windows.around(some), threshold)):
+            plane.view(len(plane), -1)[:, some] = values
+    return split
+
+
+class _Windows:
+    """Squares of pixels around others, of planes (C, H, W)."""
+
+    def __init__(self, planes: Tensor):
+        self.width = planes.shape[-1]
+        self.padded_width = self.width + 2 * WINDOW_REACH
+        self.padded = F.pad(planes[None], (WINDOW_REACH,) * 4, mode="replicate")[0].flatten(1)
+        step = torch.arange(2 * WINDOW_REACH + 1, device=planes.device)
+        self.offsets = step[:, None] * self.padded_width + step
+
+    def around(self, pixels: Tensor) -> Tensor:
+        """(C, N, side, side) around pixels (N,), given by their number."""
+        corner = pixels // self.width * self.padded_width + pixels % self.width
+        return self.padded[:, corner[:, None, None] + self.offsets]
+
+
+def _unmix(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Near colour (C, N), the share of it (1, N), its radius (1, N), far colour and radius of pixels on an edge.
+
+    A pixel's colour I is taken as a F + (1 - a) B: F and B are means over the window's near and far pixels, best those well inside
+    their side, and a is the least-squares mix, held to the share of near pixels around it as far as F and B are close or
+    uncertain. F and B are then moved so that the mix is exact: no light is lost.
+    color: (C, N). window: (C + 1, N, side, side), light and radius. threshold: radius (N,) between near and far.
+    """
+    step = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, device=color.device)
+    distance2 = step[:, None] ** 2 + step**2
+    closeness, share = torch.exp(-distance2 / 4.5), torch.exp(-distance2 / 2.0)
+    is_near = (window[-1] > threshold[:, None, None]).to(color)
+    inside = F.avg_pool2d(is_near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
+    near, near_spread = _window_mean(window, is_near * inside * closeness)
+    far, far_spread = _window_mean(window, (1 - is_near) * (1 - inside) * closeness)
+    across = near[:-1] - far[:-1]
+    doubt = 0.1 + 3 * (near_spread + far_spread)
+    prior = (is_near * (share / share.sum())).sum((1, 2))
+    mix = (((color - far[:-1]) * across).sum(0) + doubt * prior) / ((across**2).sum(0) + doubt)
+    mix = torch.where(mix < NOTHING, 0, torch.where(mix > 1 - NOTHING, 1, mix))
+    miss = (color - mix * near[:-1] - (1 - mix) * far[:-1]) / (mix**2 + (1 - mix) ** 2)
+    behind = (far[:-1] + (1 - mix) * miss).clamp(min=0).minimum(color / (1 - mix).clamp(min=NOTHING))
+    front = (color - (1 - mix) * behind) / mix.clamp(min=NOTHING)
+    return front, mix[None], near[-1:], behind, far[-1:]
 
 
 def _window_mean(samples: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,12 @@
-"""Blur kernels of an aperture, and convolution with them."""
+"""Blur kernels of an aperture, and convolution with them.
+
+Up to a radius of 5 pixels the pixels are large beside the blur, and points shared among four pixels would blur once more. In such kernels
+what the aperture passes is met for every frequency up to 0.4 cycles per pixel, as far as kernels that are short and hardly negative
+can; what is beyond is free for that. With a round aperture a surface keeps the contrast of the ideal disc within 0.02; with blades,
+`squeeze` and `cat_eye` within 0.03 to 0.1, a fifth of what sharing costs. Light above white, around which any undershoot shows, is
+blurred by kernels without, in focus too. Wider kernels are the aperture's sample points, each shared among four pixels; the ray
+tracer uses the same points as rays.
+"""
 
 import math
 from functools import lru_cache
@@ -6,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..aperture import Aperture
+from ..aperture import Aperture, splatted
 
 # Radii of small blurs, in pixels. Between two neighbours the mix of both stays within 0.01 of the contrast of the disc
 # itself up to 0.4 cycles per pixel; the first two, with no blur at all, serve all radii below the second (see `bins`).
@@ -69,37 +77,19 @@ def _splatted(aperture: Aperture, radius: float, level: int, field: tuple[float,
         own = (1 / 12 + 2 / 6) * (1 - 4.0**-level)
         scale = math.sqrt(max(scale**2 - 4 * own, 0))
     points = aperture.samples(max(256, round(40 * scale**2)), field) * scale
-    reach = math.ceil(scale) + 1
-    corner = points.floor()
-    part = points - corner
-    corner = corner.long() + reach
-    made = torch.zeros(2 * reach + 1, 2 * reach + 1)
-    for right in (0, 1):
-        for down in (0, 1):
-            share = (part[:, 0] - 1 + right).abs() * (part[:, 1] - 1 + down).abs()
-            made.index_put_((corner[:, 1] + down, corner[:, 0] + right), share, accumulate=True)
+    made = splatted(points[None], math.ceil(scale) + 1)[0]
     return made / made.sum()
 
 
 def convolve(planes: Tensor, kernel: Tensor) -> Tensor:
     """Full convolution of planes (C, h, w) with a square kernel; real planes travel in pairs as complex ones."""
+    from scipy.fft import next_fast_len  # a third of a second at ComfyUI's start
+
     count = len(planes)
     if count % 2:
         planes = torch.cat([planes, torch.zeros_like(planes[:1])])
     size = [length + len(kernel) - 1 for length in planes.shape[-2:]]
-    padded = [fast_length(length) for length in size]
+    padded = [next_fast_len(length, real=True) for length in size]  # no prime factor above 5
     spectrum = torch.fft.fft2(torch.complex(*planes.chunk(2)), s=padded)
     pairs = torch.fft.ifft2(spectrum * torch.fft.fft2(kernel.to(planes), s=padded))[:, : size[0], : size[1]]
     return torch.cat([pairs.real, pairs.imag])[:count]
-
-
-def fast_length(n: int) -> int:
-    """The next number with no prime factor above 5."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 1

@@ -1,4 +1,17 @@
-"""The lens, frame by frame and block by block."""
+"""The lens renderer: a photo and its disparity to the picture that a fast lens would have taken, frame by frame and block by block.
+
+1. Signed radius: k (d - d_f), times `near_scale` or `far_scale`. Steps smaller than an edge, as 8-bit disparity has them, are smoothed.
+2. Linear light, premultiplied by alpha: blurring sRGB values turns highlights grey, and colours under transparent pixels would bleed.
+3. Edge matting (`edges`): around a depth edge a pixel is a mix of a near and a far surface.
+4. Layer inpainting (`behind`): what a nearer surface could uncover is continued from the closest surface behind it.
+5. Bins (`bins`): fragments are sorted by radius, and each is a mix of the blurs of two or three radii, each made by FFT (`kernels`).
+6. Compositing (`compose`): front to back, until every pixel is full.
+
+Blurring runs in tiles, with a margin of the largest radius (at most half the picture), on a grid that all resolutions share (`tiles`):
+they agree to rounding, so there is no seam to hide. A large photo is worked on in blocks of tiles, so that memory follows the block
+and not the photo: what lies behind is first surveyed for the whole picture in cells of 4 and 16 pixels, then looked at closely in
+each block. A block gives what the whole would, to rounding.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,16 +23,20 @@ from torch import Tensor
 from ..aperture import Aperture
 from ..color import linear_to_srgb, srgb_to_linear
 from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
+from ..planes import check_range
 from . import behind, edges
-from .behind import Behind
+from .behind import DEPTHS, Behind
 from .bins import Bins
 from .compose import Composer, Report
 from .edges import EDGE, Split, split_edges
-from .tiles import Tile, bands, blocks, tile_rows
+from .tiles import Block, Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
 BAND = 2**20  # pixels that are surveyed at once
+# Steps of the progress for a tile, about as they share its time, and reports of splitting a band of an ordinary photo.
+SPLITTING, FILLING, COMPOSING, SPLITS = 4, 3, 10, 4
 BRIGHTEST, BRIGHTEST_LIGHT = 46.0, 1e4  # sRGB, and linear: in single precision more would spill over the picture
+FAINTEST = 1 / 512  # alpha, half a level of 8 bit: below, where a colour would be the transforms' rounding, it fades to black
 STRONGEST_BOOST = 16.0  # stops; by then all that is bright is as bright as can be
 
 
@@ -66,8 +83,11 @@ def render(
     frames, size = len(image), image.shape[-2:]
     if alpha is not None:
         check_map(alpha, "alpha")
+        check_range(alpha, "alpha")
         if alpha.shape[-2:] != size:
-            raise ValueError(f"alpha is {tuple(alpha.shape[-2:])}, image {tuple(size)}; make them one size.")
+            raise ValueError(
+                f"alpha is {alpha.shape[-1]} x {alpha.shape[-2]} pixels, image {size[1]} x {size[0]}; make them one size."
+            )
         alpha = match_batch(alpha, frames, "alpha")
     check_same_shape(disparity, size, "disparity")
     disparity = match_batch(disparity, frames, "disparity")
@@ -85,13 +105,8 @@ def render(
         )
         for i in range(frames)
     ]
-    rows = [tile_rows(size, photo.bins.reach, aperture) for photo in photos]
-    total, done = sum(1 + sum(map(len, some)) for some in rows), 0
-
-    def report() -> None:
-        if progress is not None:
-            progress(done, total)
-
+    parts = [blocks(tile_rows(size, photo.bins.reach, aperture), size, block, CONTEXT) for photo in photos]
+    report = _Steps(sum(_steps(photo, some) for photo, some in zip(photos, parts)), progress)
     out = image.new_empty(frames, 3 if alpha is None else 4, *size)
     out[:, :3] = image
     if alpha is not None:
@@ -100,8 +115,7 @@ def render(
         report()
         # Tiles that fade into each other add up as light.
         light = torch.zeros(out[i].shape, device=out.device) if aperture.cat_eye else None
-        for tile, content in _tiles(photo, rows[i], block, aperture, report):
-            done += 1
+        for tile, content in _tiles(photo, parts[i], aperture, report):
             place = (slice(None), tile.rows, tile.cols)
             content = content.to(out.device)
             if light is not None:
@@ -111,8 +125,7 @@ def render(
             out[i][place] = _to_srgb(content)
             if show is not None:
                 show(out[i])
-        done += 1
-    report()
+    report.finish()
     return out
 
 
@@ -169,6 +182,11 @@ class _Photo:
         self.lowest, self.highest = lens.radius(ends, self.largest).flatten().tolist()
         self.bins = Bins.spanning(self.lowest, self.highest)
 
+    @property
+    def uncovers(self) -> bool:
+        """Whether two surfaces differ by an edge, so that the farther one shows where the nearer one covers it in the photo."""
+        return self.highest - self.lowest >= EDGE
+
     def split(self, rows: slice, cols: slice, report: Report) -> Split:
         """Both surfaces of every pixel in a part of the picture."""
 
@@ -185,25 +203,63 @@ class _Photo:
         return split_edges(light, radius, report)
 
 
-def _tiles(
-    photo: _Photo, rows: list[list[Tile]], most: int, aperture: Aperture, report: Report
-) -> Iterator[tuple[Tile, Tensor]]:
+class _Steps:
+    """Progress in stages that take some of all steps each, and of which is known about how often they report."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None):
+        self.total, self.progress = total, progress
+        self.done = self.steps = self.reports = 0
+        self.expected = 1
+
+    def begin(self, steps: int, expected: int) -> None:
+        self.done += self.steps
+        self.steps, self.reports, self.expected = steps, 0, expected
+
+    def finish(self) -> None:
+        self.begin(0, 1)
+        self()
+
+    def __call__(self) -> None:
+        if self.progress is not None:
+            self.progress(self.done + self.steps * min(self.reports, self.expected) // self.expected, self.total)
+        self.reports += 1
+
+
+def _steps(photo: _Photo, parts: list[Block]) -> int:
+    """Steps of the stages of `_tiles`."""
+    tiles = sum(len(part.tiles) for part in parts)
+    return tiles * (SPLITTING + COMPOSING) + photo.uncovers * (tiles * FILLING + _surveying(parts))
+
+
+def _surveying(parts: list[Block]) -> int:
+    """Steps of the survey, which splits once more what does not stay."""
+    return SPLITTING * (1 if len(parts) == 1 else sum(len(part.tiles) for part in parts))
+
+
+def _tiles(photo: _Photo, parts: list[Block], aperture: Aperture, report: _Steps) -> Iterator[tuple[Tile, Tensor]]:
     """All tiles of a photo and their light (C, rows, cols)."""
     photo.disparity = resize(photo.disparity, photo.size)
-    parts = blocks(rows, photo.size, most, CONTEXT)
-    whole = photo.split(parts[0].rows, parts[0].cols, report) if len(parts) == 1 else None
-    behind = hidden = None
-    # Where no two surfaces differ by an edge, nothing is uncovered.
-    if photo.highest - photo.lowest >= EDGE:
+    whole = behind = hidden = None
+    if len(parts) == 1:
+        whole = _split(photo, parts[0], report)
+    if photo.uncovers:
+        report.begin(_surveying(parts), SPLITS * photo.size[0] * photo.size[1] // BAND + DEPTHS)
         behind = _survey(photo, whole, report)
     bins = Bins.behind(photo.lowest, photo.highest) if behind is not None else None
     composer = Composer(aperture, photo.bins, bins, report)
     for part in parts:
-        split = photo.split(part.rows, part.cols, report) if whole is None else whole
+        split = whole or _split(photo, part, report)
         if behind is not None:
+            report.begin(FILLING * len(part.tiles), 2 * DEPTHS)
             hidden = behind.hidden(split, part.rows, part.cols, report)
         for tile in part.tiles:
+            report.begin(COMPOSING, composer.reports)
             yield tile, composer.tile(tile, part, split, hidden)
+
+
+def _split(photo: _Photo, part: Block, report: _Steps) -> Split:
+    report.begin(SPLITTING * len(part.tiles), SPLITS * (1 + part.pixels // BAND))
+    return photo.split(part.rows, part.cols, report)
 
 
 def _survey(photo: _Photo, whole: Split | None, report: Report) -> Behind:
@@ -211,6 +267,7 @@ def _survey(photo: _Photo, whole: Split | None, report: Report) -> Behind:
     channels = 3 if photo.alpha is None else 4
     behind = Behind(photo.size, channels, photo.lowest, photo.highest, photo.device)
     for rows, around in bands(photo.size[0], BAND // photo.size[1], edges.CONTEXT):
+        report()
         if whole is not None:
             behind.survey(whole, rows, rows)
         else:
@@ -238,4 +295,5 @@ def _to_srgb(light: Tensor) -> Tensor:
     if len(light) == 3:
         return linear_to_srgb(light).clamp(max=1)
     alpha = light[3:].clamp(0, 1)
-    return torch.cat([linear_to_srgb(light[:3] / alpha.clamp(min=1e-4)).clamp(max=1), alpha])
+    color = light[:3] / alpha.clamp(min=FAINTEST) * (alpha / FAINTEST).clamp(max=1)
+    return torch.cat([linear_to_srgb(color).clamp(max=1), alpha])

@@ -82,7 +82,7 @@ class Degradation:
 
     def __post_init__(self):
         if not 1 <= self._range[0] <= self._range[1] <= 8:
-            raise ValueError(f"scale is {self.scale}; the low-quality photo is 1 to 8 times smaller.")
+            raise ValueError(f"scale is {self.scale}; it goes from 1 to 8, by which the low-quality photo is smaller.")
         if self.strength not in STRENGTHS:
             raise ValueError(f"strength is {self.strength!r}; choose one of: {', '.join(STRENGTHS)}.")
 
@@ -171,7 +171,7 @@ def _draw(batch: int, low: float | Tensor, high: float, generator: torch.Generat
 
 
 def _random_kernels(batch: int, settings: Round, generator: torch.Generator) -> Tensor:
-    """Kernels of all kinds, (B, 21, 21); those that shall not blur are a single 1."""
+    """Kernels of all kinds, (B, 21, 21); those that do not blur are a single 1."""
 
     def chance(probability: float) -> Tensor:
         return torch.rand(batch, generator=generator) < probability

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..aperture import Aperture
+from ..aperture import Aperture, splatted
 from ..color import srgb_to_linear
 from .convolution import convolve
 from .raytrace import Layer, rays_for
@@ -163,14 +163,5 @@ def _kernels(radius: Tensor, tilt: Tensor, points: Tensor, reach: int) -> Tensor
     radius: (N, 1, 1). tilt: (N, 1, 2). points: (P, 2). Returns (N, n, n), n = 2 reach + 1, each with sum 1.
     """
     # A ray gathers from p + at, which is convolution with a kernel at -at.
-    at = reach - points * radius / (1 - (tilt * points).sum(-1, keepdim=True))
-    corner = at.floor()
-    part = at - corner
-    side = 2 * reach + 1
-    kernels = torch.zeros(len(radius), side * side, device=points.device)
-    cell = (corner[..., 1] * side + corner[..., 0]).long()
-    for right in (0, 1):
-        for down in (0, 1):
-            share = (part[..., 0] - 1 + right).abs() * (part[..., 1] - 1 + down).abs()
-            kernels.scatter_add_(1, cell + down * side + right, share)
-    return kernels.view(-1, side, side) / len(points)
+    at = -points * radius / (1 - (tilt * points).sum(-1, keepdim=True))
+    return splatted(at, reach) / len(points)

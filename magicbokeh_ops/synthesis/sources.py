@@ -82,12 +82,12 @@ class Procedural:
             crop = min(side, round(size * 2 ** uniform(generator, -0.5, 1)))
         top, left = integer(generator, side - crop + 1), integer(generator, side - crop + 1)
         part = self.images[integer(generator, len(self.images)), :, top : top + crop, left : left + crop]
-        part = _resize(_turn(part, generator) / 255, (size, size))
+        part = _resize(_turn_at_random(part, generator) / 255, (size, size))
         return (part[torch.randperm(3, generator=generator)] * uniform(generator, 0.6, 1.1)).clamp(max=1)
 
     def cutout(self, size: int, generator: torch.Generator) -> Tensor:
         silhouette = self.silhouettes[integer(generator, len(self.silhouettes))]
-        alpha = _subject(_turn(silhouette, generator) / 255, size, generator)
+        alpha = _subject(_turn_at_random(silhouette, generator) / 255, size, generator)
         height, width = alpha.shape[-2:]
         color = self.image(max(height, width), generator)[:, :height, :width]
         return _place(torch.cat([color, alpha]), size, generator)
@@ -118,30 +118,30 @@ class Folders:
         shorter = min(height, width)
         crop = round(shorter * min(1, size / shorter) ** uniform(generator))
         top, left = integer(generator, height - crop + 1), integer(generator, width - crop + 1)
-        return _resize(_mirror(photo[:, top : top + crop, left : left + crop], generator), (size, size))
+        return _resize(_flip_at_random(photo[:, top : top + crop, left : left + crop], generator), (size, size))
 
     def cutout(self, size: int, generator: torch.Generator) -> Tensor:
         path = self.cutouts[integer(generator, len(self.cutouts))]
         color, alpha = read_photo(path)
         if alpha is None or alpha.max() < 0.5:
             raise ValueError(f"{path} has no subject in an alpha channel; cut it out and save it as PNG or WebP.")
-        planes = _subject(_mirror(torch.cat([color * alpha, alpha], 1)[0], generator), size, generator)
+        planes = _subject(_flip_at_random(torch.cat([color * alpha, alpha], 1)[0], generator), size, generator)
         return _place(torch.cat([planes[:3] / planes[3:].clamp(min=1e-3), planes[3:]]), size, generator)
 
 
 def _pictures(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+        raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); give another folder.")
     return paths
 
 
-def _mirror(planes: Tensor, generator: torch.Generator) -> Tensor:
+def _flip_at_random(planes: Tensor, generator: torch.Generator) -> Tensor:
     return planes.flip(-1) if uniform(generator) < 0.5 else planes
 
 
-def _turn(planes: Tensor, generator: torch.Generator) -> Tensor:
-    return _mirror(planes.rot90(integer(generator, 4), (-2, -1)), generator)
+def _turn_at_random(planes: Tensor, generator: torch.Generator) -> Tensor:
+    return _flip_at_random(planes.rot90(integer(generator, 4), (-2, -1)), generator)
 
 
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,7 +1,7 @@
 """Depth that copes with degraded photos: a student learns to say of a bad photo what its teacher says of the good one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from pydantic import model_validator
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import depth
+from ..atomic import write_whole
 from ..synthesis.dataset import Sample
-from ..weights.reading import write_whole
 from . import run
-from .settings import Above0, Count, Count1, Data, From0, Precision, Section, Settings, Stage, read
+from .settings import Above0, Count, Count1, Data, From0, Precision, Section, Seed, Settings, Stage, read
 
 SCENES = {"teacher": 7, "student": 8}  # added to 100 times the seed: each has its own
+# model(photos): what `WithFeatures` gives.
+Model = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 ABSOLUTE = 4.0  # weight of the absolute error of disparity, whose relative deviations are about four times as large
 
 
@@ -44,13 +45,15 @@ class DepthSettings(Section):
     features: From0 = 1.0
     data: Data = Data()
     precision: Precision = "no"
-    seed: Count = 0
+    seed: Seed = 0
     save_seconds: From0 = 60.0
 
     @model_validator(mode="after")
     def _has_a_teacher(self) -> "DepthSettings":
         if self.teacher is None and (self.network is None or not self.teacher_steps):
             raise ValueError("there is no teacher, so network and teacher_steps are needed to train one")
+        if self.network is not None:
+            depth.check_config(self.network, "network")
         return self
 
     def identity(self, name: str) -> dict[str, Any]:
@@ -73,17 +76,25 @@ def relative(disparity: Tensor) -> Tensor:
     return (centered / centered.abs().mean(1, keepdim=True).clamp(min=1e-6)).view_as(disparity)
 
 
-def look(model: Any, photos: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Disparity (B, H, W) of photos (B, 3, H, W) in [0, 1] at their own size, and the features that the head makes it of."""
-    x = depth.standardize(photos)
-    features = model.backbone(x).feature_maps
-    rows, cols = (side // model.config.patch_size for side in photos.shape[-2:])
-    return model.head(model.neck(features, rows, cols), rows, cols).float(), [feature.float() for feature in features]
+class WithFeatures(torch.nn.Module):
+    """Depth Anything that gives its features too, as accelerate can share it among devices."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Disparity (B, H, W) of photos (B, 3, H, W) in [0, 1] at their own size, and the features that the head makes it of."""
+        model = self.model
+        x = depth.standardize(photos)
+        features = model.backbone(x).feature_maps
+        rows, cols = (side // model.config.patch_size for side in photos.shape[-2:])
+        return model.head(model.neck(features, rows, cols), rows, cols).float(), [feature.float() for feature in features]
 
 
-def teacher_loss(model: Any, sample: Sample) -> Tensor:
+def teacher_loss(model: Model, sample: Sample) -> Tensor:
     """Distance from the scene's true disparity, whatever its scale and shift, and as it is."""
-    disparity = look(model, sample.sharp)[0]
+    disparity = model(sample.sharp)[0]
     found, truth = relative(disparity), relative(sample.disparity[:, 0])
     # The network cuts its output at 0: whatever sank below would never learn again if scale and shift were free altogether.
     loss = F.l1_loss(found, truth) + ABSOLUTE * F.l1_loss(disparity, sample.disparity[:, 0])
@@ -92,11 +103,11 @@ def teacher_loss(model: Any, sample: Sample) -> Tensor:
     return loss
 
 
-def student_loss(student: Any, teacher: Any, sample: Sample, features: float) -> Tensor:
+def student_loss(student: Model, teacher: Model, sample: Sample, features: float) -> Tensor:
     """Distance of the student on the bad photo from the teacher on the good one: output, and the features that feed the head."""
     with torch.no_grad():
-        wanted, wanted_features = look(teacher, sample.sharp)
-    found, found_features = look(student, sample.lq)
+        wanted, wanted_features = teacher(sample.sharp)
+    found, found_features = student(sample.lq)
     loss = F.l1_loss(found, wanted) / wanted.std().clamp(min=1e-6)
     for feature, target in zip(found_features, wanted_features):
         loss = loss + features * F.mse_loss(feature, target) / target.var() / len(wanted_features)
@@ -109,13 +120,13 @@ def distill(settings: DepthSettings, folder: Path) -> Path:
     The folder gets student.safetensors in transformers' names with a .json beside it, teacher.safetensors if it was trained,
     and of each its state (.pt) and log (.jsonl). Raises ValueError if what is there is of other settings.
     """
-    accelerator = Accelerator()
+    accelerator = run.start()
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     teacher_file = settings.teacher or _train_teacher(accelerator, settings, folder)
     tensors, config = depth.read_depth(teacher_file)
     teacher = depth.build(tensors, config, teacher_file.name).to(accelerator.device)
-    student = deepcopy(teacher).train().requires_grad_(True)
+    student, seen_by_teacher = deepcopy(teacher).train().requires_grad_(True), WithFeatures(teacher)
     learn(
         accelerator,
         settings,
@@ -123,7 +134,7 @@ def distill(settings: DepthSettings, folder: Path) -> Path:
         "student",
         settings.steps,
         student,
-        lambda sample: student_loss(student, teacher, sample, settings.features),
+        lambda model, sample: student_loss(model, seen_by_teacher, sample, settings.features),
     )
     if accelerator.is_main_process:
         write(student, config, folder / "student.safetensors", settings.identity("student"))
@@ -148,7 +159,7 @@ def _train_teacher(accelerator: Accelerator, settings: DepthSettings, folder: Pa
         "teacher",
         settings.teacher_steps,
         model,
-        lambda sample: teacher_loss(model, sample),
+        teacher_loss,
     )
     if accelerator.is_main_process:
         write(model, settings.network, file, made_with)
@@ -163,9 +174,9 @@ def learn(
     name: str,
     steps: int,
     model: Any,
-    loss_of: Any,
+    loss_of: Callable[[Any, Sample], Tensor],
 ) -> None:
-    """Minimise loss_of(sample) for so many steps."""
+    """Minimise loss_of(model, sample) for so many steps, from where the folder's state says that it was stopped."""
     if settings.size % model.config.patch_size:
         raise ValueError(f"size is {settings.size}; the depth model needs a multiple of {model.config.patch_size}.")
     optimizer = torch.optim.AdamW(model.parameters(), settings.rate)
@@ -182,31 +193,34 @@ def learn(
         scaler.load_state_dict(saved["scaler"])
         start, lines = saved["step"], saved["lines"]
     log = run.Log(folder / f"{name}.jsonl", lines) if accelerator.is_main_process else None
-    timer = run.Timer(settings.save_seconds)
     parameters = list(model.parameters())
-    bar = tqdm(total=steps, initial=start, desc=name, disable=log is None)
-    for step, sample in enumerate(_samples(accelerator, settings, folder, name, range(start, steps)), start):
+    shared = accelerator.prepare(WithFeatures(model))
+
+    def save(step: int) -> None:
+        content = {
+            "step": step,
+            "lines": 0 if log is None else log.lines,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict(),
+            "settings": settings.identity(name),
+        }
+        run.save_whole(content, file)
+
+    left = range(start, steps)
+    samples = _samples(accelerator, settings, folder, name, left)
+    for step, sample in run.learn(accelerator, name, left, samples, settings.save_seconds, save):
         for group in optimizer.param_groups:
             group["lr"] = run.rate_at(step, stage, settings.rate)
         with run.autocast(accelerator.device, settings.precision):
-            loss = loss_of(run.to_device(sample, accelerator.device))
+            loss = loss_of(shared, sample)
         run.descend(accelerator, scaler, loss, optimizer, parameters, 1.0)
-        bar.update()
-        if log is None:
-            continue
-        if step % 20 == 0:
+        if log is not None and step % 20 == 0:
             log.write(step=step, loss=loss.item())
-        if timer.due() or step + 1 == steps:
-            content = {
-                "step": step + 1,
-                "lines": log.lines,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scaler": scaler.state_dict(),
-                "settings": settings.identity(name),
-            }
-            run.save_whole(content, file)
-    bar.close()
+    if accelerator.is_main_process and left:
+        save(steps)
+    del shared  # or the teacher would stay on the device
+    accelerator.free_memory()
     model.eval()
 
 
@@ -215,9 +229,7 @@ def _samples(accelerator: Accelerator, settings: DepthSettings, folder: Path, na
     with accelerator.main_process_first():
         source = run.find_source(shared, folder, held_out=False)
     batches = run.make_batches(shared, source, settings.size, settings.batch, settings.seed * 100 + SCENES[name])
-    world, rank = accelerator.num_processes, accelerator.process_index
-    places = range(steps.start * world + rank, steps.stop * world, world)
-    return run.load_batches(batches, places, settings.data.workers)
+    return run.load_batches(batches, run.places(accelerator, steps), settings.data.workers)
 
 
 def write(model: Any, config: depth.DepthConfig, file: Path, made_with: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from torch import Tensor, nn
 
-from .. import checkpoint
-from ..weights.reading import write_whole
+from ..atomic import write_whole
+from ..weights import checkpoint
 from .settings import Settings
 from .trainee import Trainee
 
@@ -46,10 +46,10 @@ def write_adapter(model: Trainee, settings: Settings, template: Path, path: Path
     frozen = vars(content["controlnet"])
     frozen["_internal_dict"] = FrozenDict(frozen["_internal_dict"])
     if controlnet:
-        raise ValueError(f"{template.name} has no {next(iter(controlnet))} in its ControlNet.")
+        raise ValueError(f"{template.name} has no {next(iter(controlnet))} in its ControlNet; take the released lora.pkl.")
 
     unet, unet_modules = _lora(state, "unet.")
-    vae, vae_modules = _lora(state, "codec.vae.")
+    vae, vae_modules = _lora(state, "codec.")
     for name in ("weight", "bias"):
         unet[f"conv_in.base_layer.{name}"] = state[f"unet.conv_in.base_layer.{name}"]
     processor = {key[len("unet.") :]: value for key, value in state.items() if ".processor." in key}
@@ -95,7 +95,9 @@ def _put(module: checkpoint.StandIn, tensors: dict[str, Tensor], name: str, pref
             continue
         new = tensors.pop(prefix + key, None)
         if new is None or new.shape != old.shape:
-            raise ValueError(f"{name} has {prefix}{key} of {tuple(old.shape)} in its ControlNet, which was not trained.")
+            raise ValueError(
+                f"{name} has {prefix}{key} of {tuple(old.shape)} in its ControlNet, which was not trained; take the released lora.pkl."
+            )
         state["_parameters"][key] = nn.Parameter(new)
     for key, child in state["_modules"].items():
         if child is not None:

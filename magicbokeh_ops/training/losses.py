@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-CLEAN = 1e-4  # 40 dB; better than that need no picture become
+CLEAN = 1e-4  # 40 dB, good enough for any picture
 
 
 class PictureLoss(nn.Module):

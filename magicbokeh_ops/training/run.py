@@ -4,16 +4,18 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..atomic import write_whole
 from ..files import write_photo
 from ..synthesis.dataset import Batches, Sample
 from ..synthesis.degradation import Degradation
@@ -91,12 +93,21 @@ def rate_at(step: int, stage: Stage, rate: float) -> float:
     return rate * 0.5 * (1 + math.cos(math.pi * (step - stage.warmup) / max(1, stage.steps - stage.warmup)))
 
 
-def average_gradients(accelerator: Accelerator, parameters: Iterable[nn.Parameter]) -> None:
-    """The mean over all devices, for those that this step has reached."""
-    if accelerator.num_processes > 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+def start() -> Accelerator:
+    """The devices of a run. Precision and the like are those of its settings, whatever `accelerate config` says."""
+    return Accelerator(
+        mixed_precision="no",
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        # A step reaches different parts of the networks depending on its kind.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+
+
+def places(accelerator: Accelerator, steps: range) -> range:
+    """Batches that this device takes: each takes its own of every round."""
+    world, rank = accelerator.num_processes, accelerator.process_index
+    return range(steps.start * world + rank, steps.stop * world, world)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -119,20 +130,38 @@ def descend(
     clip: float,
 ) -> None:
     """One step of the optimizer along gradients whose norm is at most `clip`."""
-    scaler.scale(loss).backward()
-    average_gradients(accelerator, parameters)
+    accelerator.backward(scaler.scale(loss))
     scaler.unscale_(optimizer)
-    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    accelerator.clip_grad_norm_(parameters, clip)
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad()
 
 
+def learn(
+    accelerator: Accelerator,
+    title: str,
+    steps: range,
+    batches: Iterator[Sample],
+    save_seconds: float,
+    save: Callable[[int], None],
+) -> Iterator[tuple[int, Sample]]:
+    """Steps to take, each with its batch on this device.
+
+    save(step): called now and then, in one process, with the step to go on with.
+    """
+    timer = Timer(save_seconds)
+    with tqdm(total=steps.stop, initial=steps.start, desc=title, disable=not accelerator.is_main_process) as bar:
+        for step, sample in zip(steps, batches, strict=True):
+            yield step, to_device(sample, accelerator.device)
+            bar.update()
+            if accelerator.is_main_process and timer.due():
+                save(step + 1)
+
+
 def save_whole(content: Any, path: Path) -> None:
     """torch.save, whole or not at all."""
-    unfinished = path.with_name(path.name + ".part")
-    torch.save(content, unfinished)
-    unfinished.replace(path)
+    write_whole(path, lambda unfinished: torch.save(content, unfinished))
 
 
 class Log:
@@ -160,13 +189,6 @@ class Timer:
             return False
         self.last = time.monotonic()
         return True
-
-
-def psnr(picture: Tensor, truth: Tensor, where: Tensor | None = None) -> float:
-    """In dB over a batch (B, 3, H, W) in [0, 1], or over the pixels where a (B, 1, H, W) mask is 1."""
-    error = (picture.float().clamp(0, 1) - truth).square()
-    mean = error.mean() if where is None else (error * where).sum() / (3 * where.sum()).clamp(min=1)
-    return float(-10 * mean.log10())
 
 
 def write_sheet(path: Path, sample: Sample, bokeh: Tensor, sharp: Tensor) -> None:

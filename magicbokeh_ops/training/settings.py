@@ -21,7 +21,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from ..network import Config
+from ..model.network import Config
+from ..model.patch_codec import PATCH
 from ..synthesis.degradation import Degradation
 
 STAGES = ("encoder", "base", "restoration", "alternate", "joint")
@@ -39,6 +40,7 @@ Above0 = Annotated[Number, Field(gt=0)]
 From0 = Annotated[Number, Field(ge=0)]
 Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=0)]
 Count1 = Annotated[Count, Field(ge=1)]
+Seed = Annotated[Count, Field(lt=2**53)]  # what follows from it must be a seed of torch's too
 Scale = Annotated[
     Annotated[Number, Tag("number")] | Annotated[tuple[Number, Number], Tag("range")],
     Discriminator(lambda value: "range" if isinstance(value, list | tuple) else "number"),
@@ -60,7 +62,7 @@ class Data(Section):
     images: Path | None = None
     cutouts: Path | None = None
     pool: Count1 = 320
-    k_limit: Above0 = 32.0
+    k_limit: Annotated[Above0, Field(le=1000)] = 32.0
     scale: Scale = 4.0
     strength: str = "full"
     workers: Count = 1
@@ -116,7 +118,22 @@ class Sizes(Section):
     heads: tuple[Count, ...] = Config.heads
     layers: Count1 = Config.layers
     groups: Count1 = Config.groups
-    hint_channels: tuple[Count1, ...] = Config.hint_channels
+    hint_channels: tuple[Count1, ...] = (16, 32, 96)
+
+    @model_validator(mode="after")
+    def _makes_networks(self) -> "Sizes":
+        if not any(self.heads) or len(self.heads) != len(self.channels):
+            raise ValueError("network needs as many heads as channels, and not only 0")
+        if 2 ** (len(self.hint_channels) - 1) != PATCH:  # all but the first halve the defocus map
+            raise ValueError(
+                f"network has {len(self.hint_channels)} hint_channels, which don't lead to patches of {PATCH} pixels"
+            )
+        for width, heads in zip(self.channels, self.heads):
+            if width % self.groups or (heads and width % heads):
+                raise ValueError(
+                    f"network has {width} channels for {self.groups} groups and {heads} heads, which must divide them"
+                )
+        return self
 
 
 class Settings(Section):
@@ -142,7 +159,7 @@ class Settings(Section):
     clip: Above0 = 1.0
     precision: Precision = "no"
     ema: Annotated[Number, Field(ge=0, le=1)] = 0.999
-    seed: Count = 0
+    seed: Seed = 0
     save_seconds: From0 = 60.0
     sheet_steps: Count1 = 500
     saved: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -175,7 +192,7 @@ def read(kind: type[Kind], path: Path, needed: str) -> Kind:
     """Settings of a kind from a file, which must have an entry `needed`. Raises ValueError as `read_settings` does."""
     try:
         content = yaml.load(path.read_bytes(), _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:  # PyYAML raises all of them
         raise ValueError(f"{path.name} is no YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict) or not content.get(needed):
         raise ValueError(f"{path.name} has no {needed}; see docs/training.md.")

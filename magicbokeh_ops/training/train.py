@@ -1,14 +1,14 @@
 """Training from degraded photos to restored and blurred ones, stage by stage."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from ..evaluation.metrics import psnr
 from ..synthesis.dataset import Sample, mixed
 from . import run, trainee
 from .losses import PictureLoss
@@ -82,7 +82,7 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
     The folder gets state.pt (to go on from), log.jsonl and sheets. At the end of a stage its averaged weights become the weights.
     Returns the trained networks. Raises ValueError if the folder's state is of other settings; more stages may follow.
     """
-    accelerator = Accelerator()
+    accelerator = run.start()
     device = accelerator.device
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "state.pt"
@@ -93,6 +93,10 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
     first = saved["stage"] if saved else 0
     torch.manual_seed(settings.seed)  # the same start on all devices, and after a stop
     model = build(settings).to(device)
+    unit = model.codec.cell * 2 ** (len(model.unet.config.channels) - 1)
+    for number, stage in enumerate(settings.stages, 1):
+        if stage.size % unit:
+            raise ValueError(f"size in stage {number} is {stage.size}; these networks need a multiple of {unit}.")
     loss_of = PictureLoss(settings.lpips, settings.gradient).to(device)
     with accelerator.main_process_first():
         source, held_out = (run.find_source(settings, folder, apart) for apart in (False, True))
@@ -120,55 +124,58 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
                 state.load_state_dict(saved["state"])
             saved = None
         # Other scenes in every stage; each device takes its own of every round.
-        seed = settings.seed * 100 + number
-        world, rank = accelerator.num_processes, accelerator.process_index
-        batches = run.make_batches(settings, source, stage.size, stage.batch, seed)
-        steps = range(start * world + rank, stage.steps * world, world)
-        timer = run.Timer(settings.save_seconds)
-
-        bar = tqdm(total=stage.steps, initial=start, desc=f"{number + 1} {stage.kind}", disable=not accelerator.is_main_process)
-        for step, sample in enumerate(run.load_batches(batches, steps, settings.data.workers), start):
-            sample = run.to_device(sample, device)
+        batches = run.make_batches(settings, source, stage.size, stage.batch, settings.seed * 100 + number)
+        steps = range(start, stage.steps)
+        places = run.places(accelerator, steps)
+        shared = accelerator.prepare(model)  # for every stage, since a stage may add parameters
+        save_here = partial(save, file, settings, log, model, kept, state, number)
+        title, samples = f"{number + 1} {stage.kind}", run.load_batches(batches, places, settings.data.workers)
+        for step, sample in run.learn(accelerator, title, steps, samples, settings.save_seconds, save_here):
             # The posterior's noise follows from seed, stage and step, as the data do.
-            torch.manual_seed(mixed(settings.seed, number, step * world + rank))
+            torch.manual_seed(mixed(settings.seed, number, places[step - start]))
             bokeh = is_bokeh_step(step, stage)
             optimizer, parameters = state.turn(bokeh, step)
             with run.autocast(device, settings.precision):
-                if stage.kind == "encoder":
-                    picture = model.recode(sample.lq)
-                else:
-                    picture = picture_of(model, sample, bokeh, settings.masks)
+                picture = shared(sample.lq) if stage.kind == "encoder" else picture_of(shared, sample, bokeh, settings.masks)
                 loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp, stage.by_picture)
             run.descend(accelerator, state.scaler, loss, optimizer, parameters, settings.clip)
             state.ema.step(state.learning)
-            bar.update()
             if log is None:
                 continue
             if step % 20 < 2:  # both kinds of steps where they take turns
                 log.write(stage=number, step=step, kind="bokeh" if bokeh else "restoration", loss=loss.item())
             if (step + 1) % settings.sheet_steps == 0 or step + 1 == stage.steps:
-                log.write(
-                    stage=number,
-                    step=step,
-                    **look(model, state, looked_at, settings.masks, folder / f"{number}-{step + 1:06}.png"),
-                )
-            if timer.due():
-                save(file, settings, number, step + 1, log, model, kept, state)
-        bar.close()
+                sheet = folder / f"{number}-{step + 1:06}.png"
+                log.write(stage=number, step=step, **look(model, state, looked_at, settings.masks, sheet))
+        del shared  # or it would go on sharing gradients
+        accelerator.free_memory()
         state.ema.copy_to(state.learning)
         if log is not None:
-            save(file, settings, number + 1, 0, log, model, kept, state)
+            save(file, settings, log, model, kept, state, number + 1, 0)
     if saved is not None:
         load(model, saved)
     return model.requires_grad_(False).eval()
 
 
 def save(
-    file: Path, settings: Settings, number: int, step: int, log: run.Log, model: Trainee, kept: set[str], state: StageState
+    file: Path,
+    settings: Settings,
+    log: run.Log | None,
+    model: Trainee,
+    kept: set[str],
+    state: StageState,
+    number: int,
+    step: int,
 ) -> None:
     """What a stopped run needs to go on with step `step` of stage `number`, and the settings that it was made with."""
     learned = {name: value for name, value in model.state_dict().items() if name in kept}
-    content = {"stage": number, "step": step, "lines": log.lines, "model": learned, "state": state.state_dict()}
+    content = {
+        "stage": number,
+        "step": step,
+        "lines": 0 if log is None else log.lines,
+        "model": learned,
+        "state": state.state_dict(),
+    }
     run.save_whole({**content, "settings": settings.identity(number + (step > 0))}, file)
 
 
@@ -191,18 +198,20 @@ def look(model: Trainee, state: StageState, sample: Sample, masks: bool, path: P
     state.ema.store(state.learning)
     state.ema.copy_to(state.learning)
     bokeh, sharp = (
-        torch.cat([picture_of(model, part, kind, masks) for part in _singles(sample)]).float() for kind in (True, False)
+        torch.cat([picture_of(model, part, kind, masks) for part in _singles(sample)]).float().cpu() for kind in (True, False)
     )
     state.ema.restore(state.learning)
+    sample = run.to_device(sample, torch.device("cpu"))
     run.write_sheet(path, sample, bokeh, sharp)
-    inside = sample.focus_mask
+    inside = sample.focus_mask > 0.5
+    bokeh, sharp = bokeh.clamp(0, 1), sharp.clamp(0, 1)
     return {
-        "bokeh": run.psnr(bokeh, sample.bokeh),
-        "photo to bokeh": run.psnr(sample.lq, sample.bokeh),
-        "in focus": run.psnr(bokeh, sample.bokeh, inside),
-        "photo in focus": run.psnr(sample.lq, sample.bokeh, inside),
-        "restored": run.psnr(sharp, sample.sharp),
-        "photo to sharp": run.psnr(sample.lq, sample.sharp),
+        "bokeh": psnr(bokeh, sample.bokeh),
+        "photo to bokeh": psnr(sample.lq, sample.bokeh),
+        "in focus": psnr(bokeh, sample.bokeh, inside),
+        "photo in focus": psnr(sample.lq, sample.bokeh, inside),
+        "restored": psnr(sharp, sample.sharp),
+        "photo to sharp": psnr(sample.lq, sample.sharp),
     }
 
 

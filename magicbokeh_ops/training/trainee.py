@@ -10,11 +10,12 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from .. import checkpoint
-from ..codec import DiffusersCodec
-from ..method import predict
-from ..network import Config, ControlNet, UNet
-from ..patch_codec import PATCH, PatchCodec, kaiming_start
+from ..model.method import predict
+from ..model.nano import fresh_networks
+from ..model.network import ControlNet, UNet
+from ..model.patch_codec import PatchCodec
+from ..model.vae import Vae, vae_of
+from ..weights import checkpoint
 from .settings import Settings
 
 ADAPTER = "sr"
@@ -30,19 +31,20 @@ RESTORATION_PHASE = ("sr_lora",)
 class Trainee(nn.Module):
     """U-Net, ControlNet and codec from degraded photo to picture."""
 
-    def __init__(self, unet: UNet, controlnet: ControlNet, codec: DiffusersCodec | PatchCodec):
+    def __init__(self, unet: UNet, controlnet: ControlNet, codec: Vae | PatchCodec):
         super().__init__()
         self.unet, self.controlnet = unet, controlnet
         self.codec = codec
 
-    def recode(self, lq: Tensor) -> Tensor:
-        """What the codec alone makes of photos (B, 3, S, S) in [0, 1]."""
-        return (self.codec.decode(self.codec.encode(2 * lq - 1)) + 1) / 2
+    def forward(self, lq: Tensor, defocus: Tensor | None = None, regions: Tensor | None = None) -> Tensor:
+        """Pictures (B, 3, S, S), near [0, 1], of photos in [0, 1].
 
-    def forward(self, lq: Tensor, defocus: Tensor, regions: Tensor | None) -> Tensor:
-        """Pictures (B, 3, S, S), near [0, 1], of photos in [0, 1]. defocus, regions: (B, 1, S, S); None = masks off."""
+        defocus, regions: (B, 1, S, S). Without defocus what the codec alone makes of the photos; without regions masks are off.
+        """
+        if defocus is None:
+            return (self.codec.decode(self.codec.encode(2 * lq - 1)) + 1) / 2
         noise = None
-        if isinstance(self.codec, DiffusersCodec):  # the released code samples the posterior
+        if isinstance(self.codec, Vae):  # whose posterior the released code samples
             noise = torch.randn(
                 len(lq), self.unet.config.in_channels, *(side // self.codec.cell for side in lq.shape[-2:]), device=lq.device
             )
@@ -52,9 +54,9 @@ class Trainee(nn.Module):
 
     def add_sr_lora(self, rank: int) -> None:
         """LoRA on all layers that the released adapter has it on: of the U-Net, whose conv_in learns as a whole, and of the encoder."""
-        networks = {self.unet: r"(?!.*(\.processor\.|time_emb)).*"}
-        if isinstance(self.codec, DiffusersCodec):
-            networks[self.codec.vae] = r"(encoder\..*|quant_conv)"
+        networks: dict[nn.Module, str] = {self.unet: r"(?!.*(\.processor\.|time_emb)).*"}
+        if isinstance(self.codec, Vae):
+            networks[self.codec] = r"(encoder\..*|quant_conv)"
         for network, pattern in networks.items():
             layers = [name for name, module in network.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
             targets = [name for name in layers if re.fullmatch(pattern, name)]
@@ -99,8 +101,6 @@ class Trainee(nn.Module):
     def weights(self, sources: dict[str, str]) -> checkpoint.Weights:
         """What `checkpoint.save` writes, SR LoRA merged. sources: where the parts are from."""
         unet, codec = _merged(self.unet), _merged(self.codec)
-        if "vae.quant_conv.weight" in codec:
-            codec = {key.removeprefix("vae."): value for key, value in codec.items()}
         controlnet = {key: value.detach().cpu() for key, value in self.controlnet.state_dict().items()}
         return checkpoint.Weights(unet, controlnet, codec, self.unet.config, sources)
 
@@ -120,19 +120,9 @@ def build(settings: Settings) -> Trainee:
 
 def build_nano(settings: Settings) -> Trainee:
     """Fresh networks of the sizes in the settings, which add nothing to what our lens makes of the photo."""
-    channels = 3 * PATCH**2
-    config = replace(
-        Config(
-            prediction="residual", latent_scale=1.0, in_channels=channels, out_channels=channels + 1, rank=settings.bokeh_rank
-        ),
-        **settings.network.model_dump(),
-    )
     torch.manual_seed(settings.seed)
-    unet, controlnet = UNet(config), ControlNet(config)
-    nn.init.zeros_(unet.conv_out.weight)
-    nn.init.zeros_(unet.conv_out.bias)
-    kaiming_start(controlnet.controlnet_cond_embedding, 0.2)  # or the defocus would hardly be heard
-    return Trainee(unet, controlnet, PatchCodec())
+    networks = fresh_networks(rank=settings.bokeh_rank, **settings.network.model_dump())
+    return Trainee(*networks, PatchCodec())
 
 
 def build_full(settings: Settings, base_path: Path) -> Trainee:
@@ -149,4 +139,4 @@ def build_full(settings: Settings, base_path: Path) -> Trainee:
         nn.init.zeros_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    return Trainee(unet, controlnet, DiffusersCodec(base.vae))
+    return Trainee(unet, controlnet, vae_of(base.vae))

@@ -1,1 +1,1 @@
-"""Files of weights: what they are, what they hold, and one model out of them. `magicbokeh_ops.checkpoint` has the public names."""
+"""Weights in files, one step each; `checkpoint` has the public names."""

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from .kinds import MERGED, what_it_is
 from .names import ema_from_flat, modern_vae, unet_from_ldm, vae_from_ldm
-from .parts import Base, Tensors, copied, without_prefix
-from .reading import find_model, read_json, read_model, read_tensors
+from .parts import Base, Tensors, copied, shown, without_prefix
+from .reading import AGAIN, find_model, read_json, read_model, read_tensors
 
 WANTED = "MagicBokeh needs Stable Diffusion 2.1-base, the 512-pixel one."
 COMPONENT = dict.fromkeys(("safetensors", "bin"), "diffusion_pytorch_model")  # the names of a model in a diffusers folder
@@ -40,10 +41,12 @@ def base_files(path: Path) -> list[Path]:
 
 
 def _component(folder: Path, part: str) -> list[Path]:
+    if not (folder / part).is_dir():
+        raise ValueError(f"{folder.name} has no {part} folder; {WANTED}")
     found = find_model(folder / part, COMPONENT)
     if not found:
         raise ValueError(
-            f"{folder} has no {part}/diffusion_pytorch_model.safetensors; give the folder of Stable Diffusion 2.1-base."
+            f"{folder.name}/{part} has no diffusion_pytorch_model.safetensors or .bin, fp16 or not; download one of them into it."
         )
     return found
 
@@ -55,9 +58,10 @@ def _heads(path: Path) -> tuple[int, ...] | None:
     if heads is None:
         return None
     if isinstance(heads, int):
-        heads = [heads] * len(config.get("block_out_channels") or (1, 2, 3, 4))
-    if not isinstance(heads, list) or not all(isinstance(n, int) and n > 0 for n in heads):
-        raise ValueError(f"{path} has attention_head_dim {heads!r}, which is no list of numbers; download it again.")
+        levels = config.get("block_out_channels")
+        heads = [heads] * (len(levels) if isinstance(levels, list) else 4)
+    if not isinstance(heads, list) or not heads or not all(type(n) is int and n > 0 for n in heads):
+        raise ValueError(f"{shown(path)} has attention_head_dim {heads!r}, which is no list of numbers; {AGAIN}.")
     return tuple(heads)
 
 
@@ -65,39 +69,20 @@ def base_from(content: Any, path: Path) -> Base:
     """The base in what `read_tensors` gives of a single file. Raises ValueError for other models."""
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no weights by name; give a Stable Diffusion 2.1 checkpoint.")
+        raise ValueError(f"{path.name} holds no weights by name; {WANTED}")
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     unet, vae = without_prefix(tensors, "model.diffusion_model."), without_prefix(tensors, "first_stage_model.")
     if not unet:
         unet = without_prefix(tensors, f"{EMA}.") or ema_from_flat(without_prefix(tensors, EMA))
     if not unet or not vae:
-        missing = "VAE" if unet else "U-Net"
-        what = _what_it_is(content)
+        what = what_it_is(content)
+        if what == MERGED:
+            raise ValueError(f"{path.name} is {what} and needs no base; use it instead of lora.pkl.")
+        found = f"is {what}" if what else f"holds no {'VAE' if unet else 'U-Net'}"
         raise ValueError(
-            f"{path.name} holds no {missing}{f': it is {what}' if what else ''}; give a whole Stable Diffusion 2.1 checkpoint or a "
-            "diffusers folder."
+            f"{path.name} {found}; MagicBokeh needs Stable Diffusion 2.1-base, a whole checkpoint or a diffusers folder."
         )
     return _checked(unet_from_ldm(unet), vae_from_ldm(vae), None, path.name)
-
-
-# Tensors by which files are known that are no whole checkpoint.
-_OTHERS = (
-    (r"rank_unet$", "the MagicBokeh adapter, which goes where the checkpoint is chosen"),
-    (r"controlnet\.", "a merged MagicBokeh checkpoint, which needs no base"),
-    (r".*lora[._](up|down|[AB])\b|lora_unet_|lora_te", "a LoRA"),
-    (r"control_model\.|controlnet_cond_embedding\.|.*input_hint_block\.", "a ControlNet"),
-    (r"model\.diffusion_model\.|(down|input)_blocks\.", "a U-Net alone"),
-    (r"first_stage_model\.|(encoder|decoder)\.(conv_in|mid|mid_block)\.", "a VAE alone"),
-    (r"(cond_stage_model|text_model|conditioner)\.", "a text encoder alone"),
-    (r"(module\.)?(pretrained|backbone)\.", "a depth model"),
-)
-
-
-def _what_it_is(content: dict) -> str | None:
-    for pattern, what in _OTHERS:
-        if any(re.match(pattern, str(key)) for key in content):
-            return what
-    return None
 
 
 def _checked(unet: Tensors, vae: Tensors, heads: tuple[int, ...] | None, name: str, prediction: str | None = None) -> Base:
@@ -136,7 +121,7 @@ def _other_model(unet: Tensors) -> str | None:
 
 
 def _predicts_v(unet: Tensors) -> bool:
-    """Whether a U-Net without a word about it predicts v: told, as ComfyUI tells it, by the spread of its last attention's norm.
+    """Whether a U-Net predicts v, where no config says so: judged as ComfyUI does, by the spread of its last attention's norm.
 
     Networks of other widths than Stable Diffusion's are made for tests, of any spread: there it must stand out among the others.
     """

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..network import TimeEmbedding
+from ..model.network import TimeEmbedding
 from .adapter import check_adapter, find_updates
+from .base import WANTED
 from .parts import LORA_ALPHA, Adapter, Base, Tensors, Weights, without_prefix
 from .shapes import check, find_hint_channels, find_unet_config
 
@@ -31,7 +32,9 @@ def merge(base: Base, adapter: Adapter, dtype: torch.dtype = torch.float32) -> W
             hint_channels=find_hint_channels(adapter.controlnet),
         )
     except KeyError as missing:
-        raise ValueError(f"{base.name} + {adapter.name} misses the tensor {missing.args[0]}.") from None
+        raise ValueError(f"{base.name} + {adapter.name} misses the tensor {missing.args[0]}; {WANTED}") from None
+    except ValueError as error:
+        raise ValueError(f"{base.name}: {error}; download its config.json again.") from None
     vae = merge_vae(base, adapter)
     weights = Weights(unet, dict(adapter.controlnet), vae, config, {"base": base.name, "adapter": adapter.name})
     check(weights, f"{base.name} + {adapter.name}")
@@ -55,13 +58,13 @@ def _with_lora(tensors: Tensors, lora: Tensors, rank: int, modules: list[str], d
         if ".base_layer." in key:
             name = key.replace(".base_layer", "")
             if name not in out or out[name].shape != value.shape:
-                raise ValueError(f"{misfit}: {name} is missing or of another size.")
+                raise ValueError(f"{misfit}: {name} is missing or of another size; {WANTED}")
             out[name] = value
     updates = find_updates(lora)
     for module in dict.fromkeys(modules):
         name = f"{module}.weight"
         if name not in out:
-            raise ValueError(f"{misfit}: {name} has no counterpart.")
+            raise ValueError(f"{misfit}: {name} has no counterpart; {WANTED}")
         down, up = updates[module]["A"], updates[module]["B"]
         out[name] = _merged(out[name], down, up, LORA_ALPHA / rank, f"{misfit}: {name}").to(dtype)
     return out
@@ -70,7 +73,7 @@ def _with_lora(tensors: Tensors, lora: Tensors, rank: int, modules: list[str], d
 def _merged(weight: Tensor, down: Tensor, up: Tensor, scale: float, complaint: str) -> Tensor:
     delta = up.float().flatten(1) @ down.float().flatten(1)
     if delta.numel() != weight.numel() or len(delta) != len(weight):
-        raise ValueError(f"{complaint} is {tuple(weight.shape)}, the adapter's update is for another size.")
+        raise ValueError(f"{complaint} is {tuple(weight.shape)}, the adapter's update is for another size; {WANTED}")
     return weight.float() + scale * delta.view_as(weight)
 
 

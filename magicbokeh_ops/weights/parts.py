@@ -1,14 +1,19 @@
 """What is read from files and put together."""
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from ..network import Config
+from ..model.network import Config
 
 Tensors = dict[str, Tensor]
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}  # that weights are stored in
 LORA_ALPHA = 8  # peft's default, in effect since the release sets none
+IN_FOLDERS = re.compile(r"(diffusion_pytorch_|pytorch_)?model\b|(scheduler_)?config\.json$")  # files of the same name in many
 
 
 @dataclass
@@ -46,6 +51,11 @@ class Weights:
     vae: Tensors
     config: Config
     sources: dict[str, str] = field(default_factory=dict)
+
+
+def shown(path: Path) -> str:
+    """What a message calls a file: its name; of one whose name many folders have the end of its path."""
+    return "/".join(path.parts[-3:]) if IN_FOLDERS.match(path.name) else path.name
 
 
 def without_prefix(tensors: Tensors, prefix: str) -> Tensors:

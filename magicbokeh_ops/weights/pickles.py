@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .parts import shown
+
 MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a number with which torch's older files begin, as it is pickled
 # Their pickles: the magic number, a version, the byte order, the contents, the names of the storages. Raw numbers follow.
 PICKLES = 5
@@ -68,7 +70,9 @@ def read_torch(path: Path, mapped: bool) -> Any:
     Raises ValueError for a damaged file and for one that names other than `torch.nn`, `diffusers` and `models`.
     """
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
-        raise ValueError(f"{path.name} is a pickle; reading it safely needs torch 2.6, this is {torch.__version__}.")
+        raise ValueError(
+            f"{shown(path)} is a pickle; reading it safely needs torch 2.6, this is {torch.__version__}; update torch."
+        )
     is_zip = zipfile.is_zipfile(path)
     try:
         names = named_classes(path)
@@ -88,12 +92,12 @@ def read_torch(path: Path, mapped: bool) -> Any:
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
     except NotNeededError as name:
         raise ValueError(
-            f"{path.name} names {str(name)!r}, which no weights need; it was not loaded and nothing in it ran."
+            f"{shown(path)} names {str(name)!r}, which no weights need; it was not loaded and nothing in it ran, so use another file."
         ) from None
     except (OSError, MemoryError):  # says nothing about the file's contents
         raise
     except Exception:  # a damaged zip or pickle ends in struct.error, IndexError, KeyError, BadZipFile ...
-        raise ValueError(f"{path.name} is damaged or no torch file; download it again.") from None
+        raise ValueError(f"{shown(path)} is damaged or not a torch file; download it again.") from None
 
 
 def named_classes(path: Path) -> list[str]:

@@ -3,14 +3,14 @@
 import codecs
 import json
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from .parts import Tensors, copied
+from .parts import Tensors, copied, shown
 from .pickles import MAGIC, read_torch
 
 SAFE = (".safetensors", ".sft")
@@ -32,43 +32,47 @@ def read_tensors(path: Path, mapped: bool = False) -> Any:
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is damaged or no safetensors file ({error}); {AGAIN}.") from None
+        raise ValueError(f"{shown(path)} is damaged or not a safetensors file ({error}); {AGAIN}.") from None
     return tensors if mapped else copied(tensors)
 
 
 def check_file(path: Path) -> None:
     """Raise ValueError if first bytes and size tell that a file is cut off, or something else than its name says."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        raise ValueError(f"{path.name} is damaged: it is empty; {AGAIN}.")
-    if head.startswith(b"version https://git-lfs"):
-        raise ValueError(
-            f"{path.name} is a pointer of Git LFS and not the file itself; run `git lfs pull`, or download the file."
-        )
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise ValueError(f"{path.name} is a web page and no model; download the file itself instead of its page.")
+    size, name = path.stat().st_size, shown(path)
+    head = _read_head(path)
     text = _text(head)
     if text is not None:
-        raise ValueError(f"{path.name} is damaged or no model: it is a text that starts with {text!r}; {AGAIN}.")
+        raise ValueError(f"{name} is damaged or not a model: it is text that starts with {text!r}; {AGAIN}.")
     header = 8 + int.from_bytes(head[:8], "little")
     is_safe, is_torch = head[8:9] == b"{", head.startswith(ZIP) or MAGIC in head[:32]
     if path.suffix.lower() not in SAFE:
         if is_safe and not is_torch:
-            raise ValueError(f"{path.name} is a safetensors file under another name; let its name end in .safetensors.")
+            raise ValueError(f"{name} is a safetensors file under another name; let its name end in .safetensors.")
         if not head.startswith((ZIP, b"\x80")):
-            raise ValueError(f"{path.name} is damaged or no torch file; {AGAIN}.")
+            raise ValueError(f"{name} is damaged or not a torch file; {AGAIN}.")
         if head.startswith(ZIP) and not zipfile.is_zipfile(path):
-            raise ValueError(f"{path.name} is damaged: it ends after {_size(size)}, before its table of contents; {AGAIN}.")
+            raise ValueError(f"{name} is damaged: it ends after {_size(size)}, before its table of contents; {AGAIN}.")
     elif is_torch:
         raise ValueError(
-            f"{path.name} is a torch file under the name of a safetensors file; let its name end in .ckpt, .pth or .pkl."
+            f"{name} is a torch file under the name of a safetensors file; let its name end in .ckpt, .pth or .pkl."
         )
     elif is_safe:
         whole = _whole_size(path, header) if header <= min(size, LONGEST_HEADER) else header
         if size < whole:
-            raise ValueError(f"{path.name} is damaged: it ends after {size:,} of {whole:,} bytes; {AGAIN}.")
+            raise ValueError(f"{name} is damaged: it ends after {size:,} of {whole:,} bytes; {AGAIN}.")
+
+
+def _read_head(path: Path) -> bytes:
+    """The first bytes of a file. Raises ValueError for what a download leaves in place of any kind of file."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise ValueError(f"{shown(path)} is damaged: it is empty; {AGAIN}.")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{shown(path)} is a Git LFS pointer, not the file itself; run `git lfs pull` or download the file.")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise ValueError(f"{shown(path)} is a web page, not the file itself; download the file.")
+    return head
 
 
 def _text(head: bytes) -> str | None:
@@ -87,7 +91,7 @@ def _whole_size(path: Path, header: int) -> int:
     try:
         entries = json.loads(content)
         return header + max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return 0
 
 
@@ -99,12 +103,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object of a JSON file in UTF-8, or {} if there is no such file. Raises ValueError for anything else."""
     if not path.exists():
         return {}
+    _read_head(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
-        raise ValueError(f"{path} is no JSON that can be read; {AGAIN}.") from None
+    except (ValueError, RecursionError):  # too deeply nested
+        raise ValueError(f"{shown(path)} is not readable JSON; {AGAIN}.") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object; {AGAIN}.")
+        raise ValueError(f"{shown(path)} holds no JSON object; {AGAIN}.")
     return content
 
 
@@ -119,7 +124,7 @@ def find_model(folder: Path, stems: dict[str, str]) -> list[Path]:
             if index.exists():
                 places = read_json(index).get("weight_map")
                 if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-                    raise ValueError(f"{index} does not say in which files the weights are; {AGAIN}.")
+                    raise ValueError(f"{shown(index)} does not say in which files the weights are; {AGAIN}.")
                 return [index, *(folder / place for place in sorted(set(places.values())))]
             file = folder / ".".join(filter(None, (stem, variant, ending)))
             if file.exists():
@@ -132,11 +137,13 @@ def read_model(files: list[Path]) -> Tensors:
     tensors = {}
     for file in files:
         if not file.exists():
-            raise ValueError(f"{file.parent} has no {file.name}, where its index says that weights are; {AGAIN}.")
+            if len(files) == 1:
+                raise ValueError(f"{shown(file)} is not there; download it.")
+            raise ValueError(f"{shown(file)} is not there, where an index says that weights are; download it.")
         if file.suffix != ".json":
             content = read_tensors(file, mapped=True)
             if not isinstance(content, dict):
-                raise ValueError(f"{file.name} holds no weights by name; {AGAIN}.")
+                raise ValueError(f"{shown(file)} holds no weights by name; {AGAIN}.")
             tensors.update(content)
     return tensors
 
@@ -145,17 +152,3 @@ def fingerprint(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     """What changes when one of these files is replaced: names, times and sizes of those that are there."""
     stats = [(str(file), file.stat()) for file in files if file.exists()]
     return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file, whole or not at all, with the rights that new files have here."""
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.unlink(missing_ok=True)
-        unfinished.touch()
-        mode = unfinished.stat().st_mode
-        write(unfinished)
-        unfinished.chmod(mode)  # safetensors makes files that only their owner can read
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ def open_from_dialog(canvas, name: str) -> None:
 def choose_photo(canvas, name: str) -> None:
     canvas.run(
         """(name) => {
-          const node = app.graph.nodes.find((node) => node.type === "LoadImage");
+          const node = app.graph.nodes.find((node) => node.type === "MagicBokehPortraitPhoto");
           const widget = node.widgets.find((widget) => widget.name === "image");
           widget.value = name;
           widget.callback?.(name);
@@ -44,17 +44,34 @@ def by_class(queued: dict) -> dict:
     }
 
 
-def test_four_actions_to_a_focused_preview(canvas):
+def test_the_photo_template_works_at_once(canvas):
+    """On the photo that comes with the pack: from opening the template to a picture it is one action, Run."""
+    open_from_dialog(canvas, "lens_blur_photo")
+    assert canvas.run(KNOWN)
+    before = len(canvas.host.get("/history"))
+    canvas.page.keyboard.press("Control+Enter")
+    for _ in range(60):
+        canvas.wait(1000)
+        if len(canvas.host.get("/history")) > before:
+            break
+    last = list(canvas.host.get("/history").values())[-1]
+    assert last["status"]["status_str"] == "success" and last["outputs"]["6"]["images"]
+    assert not canvas.run("() => app.graph.nodes.filter((node) => node.has_errors).length")
+    assert not canvas.errors
+
+
+def test_three_actions_to_a_focused_preview_of_ones_own_photo(canvas):
+    """Choose the photo, get its depth, click."""
     photo = Path(canvas.host.base) / "input" / "mine.png"
     Image.linear_gradient("L").resize((300, 300)).convert("RGB").save(photo)
     open_from_dialog(canvas, "lens_blur_photo")
-    assert canvas.run(KNOWN)
     choose_photo(canvas, "mine.png")
     canvas.get_depth()
     canvas.click(0.3, 0.7)
     assert "(30 %, 70 %)" in canvas.hint()
     assert canvas.page.get_by_test_id("magicbokeh-preview").last.get_attribute("aria-pressed") == "true"
     assert canvas.prompt()["focus_x"] == pytest.approx(0.3, abs=0.004)
+    assert not canvas.run("() => app.graph.nodes.filter((node) => node.has_errors).length")
     assert not canvas.errors
 
 

@@ -1,6 +1,7 @@
 """Real ComfyUI servers with the pack in them, one for every installation found.
 
 COMFYUI_PATH (and COMFYUI_PYTHON) name one; otherwise ~/.cache/magicbokeh/ComfyUI-*/ with a venv/ inside are taken.
+They run on the CPU. COMFYUI_FLAGS takes the place of that: empty on a machine with a card.
 """
 
 import json
@@ -21,10 +22,11 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
-from magicbokeh_ops import checkpoint, depth
+from magicbokeh_ops import depth
 from magicbokeh_ops.demo import ASSETS
-from tests.ldm_names import single_file_tensors
-from tests.small_models import nano_like
+from magicbokeh_ops.weights import checkpoint
+from tests.support.ldm_names import single_file_tensors
+from tests.support.small_models import nano_like
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 DEPTH = GOLDEN / "depth" / "DAdepth_tiny.pth"
@@ -112,7 +114,15 @@ class Host:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         self.path, self.python, self.base, self.log_file = path, python, base, base / "log.txt"
-        options = ["--cpu", *flags, "--port", self.url.rsplit(":", 1)[1], "--base-directory", base, "--disable-auto-launch"]
+        options = [
+            *os.environ.get("COMFYUI_FLAGS", "--cpu").split(),
+            *flags,
+            "--port",
+            self.url.rsplit(":", 1)[1],
+            "--base-directory",
+            base,
+            "--disable-auto-launch",
+        ]
         (base / "extra" / "bokeh").mkdir(parents=True)
         (base / "extra" / "bokeh" / "from yaml.safetensors").symlink_to(base / "models" / "magicbokeh" / "merged.safetensors")
         (base / "extra.yaml").write_text(f"elsewhere:\n  base_path: {base / 'extra'}\n  magicbokeh: bokeh\n", encoding="utf-8")
@@ -149,7 +159,7 @@ class Host:
     def queue(self, prompt: dict) -> str:
         return self.post("/prompt", {"prompt": prompt, "prompt_id": str(uuid.uuid4())})["prompt_id"]
 
-    def result(self, prompt_id: str, seconds: float = 240) -> dict:
+    def result(self, prompt_id: str, seconds: float = 900) -> dict:
         """History entry of a finished prompt."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

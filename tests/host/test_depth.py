@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from magicbokeh_ops import depth
-from magicbokeh_ops.refine import refine_edges
+from magicbokeh_ops.depth.refine import refine_edges
 from tests.host.conftest import DEPTH, SMALL_DEPTH, node
 from tests.parity.test_depth import photo
 
@@ -73,7 +73,7 @@ def test_every_option_counts(host):
     [
         ({"image": "one wide"}, "image is 1 x 64 pixels, too narrow for depth"),
         ({"image": "with NaN"}, "image holds NaN"),
-        ({"image": "one channel"}, "connect an image, (batch, height, width, 3 or 4 channels)"),
+        ({"image": "channels first"}, "connect an image, (batch, height, width, 3 or 4 channels)"),
     ],
 )
 def test_bad_input_is_named(host, changes, message):
@@ -85,7 +85,7 @@ def test_a_model_that_sees_nothing_is_named(host):
     asked = prompt()
     asked["blind"] = node("TestBlindDepth", model=["load", 0])
     asked["find"]["inputs"]["depth_model"] = ["blind", 0]
-    assert "disparity is constant" in host.error(asked)
+    assert "image looks equally far" in host.error(asked)
 
 
 def test_unknown_files_are_refused(host):

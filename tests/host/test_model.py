@@ -12,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.draft import Tiny
-from magicbokeh_ops import checkpoint, cli, defocus, sampler
-from magicbokeh_ops.codec import DiffusersCodec, make_codec
+from magicbokeh_ops import defocus, sampler
 from magicbokeh_ops.demo import NANO, NANO_LABEL
-from magicbokeh_ops.network import Config, ControlNet, UNet
+from magicbokeh_ops.model.network import Config, ControlNet, UNet
+from magicbokeh_ops.model.vae import make_codec, vae_of
+from magicbokeh_ops.renderer import load_renderer
+from magicbokeh_ops.weights import checkpoint
 from tests.host.conftest import node
+from tests.support.tiny_vae import Tiny
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 FOLDER = {"checkpoint": "lora.pkl", "base": "stable-diffusion-2-1-base"}
@@ -62,7 +64,7 @@ def library():
     networks = UNet(weights.config).eval(), ControlNet(weights.config).eval()
     for network, tensors in zip(networks, (weights.unet, weights.controlnet)):
         network.load_state_dict(tensors)
-    return weights, DiffusersCodec(weights.vae), partial(sampler.predict, *networks)
+    return weights, vae_of(weights.vae), partial(sampler.predict, *networks)
 
 
 def golden(name: str) -> torch.Tensor:
@@ -76,9 +78,10 @@ def golden(name: str) -> torch.Tensor:
         ("golden tile", {}),
         ("golden corner", {"upscale": 2, "color_fix": "wavelet"}),
         ("golden tile", {"posterior_seed": 5}),
+        ("golden", {}),
         ("golden", {"preset": "reference"}),
     ],
-    ids=["fast", "upscaled", "sampled", "reference"],
+    ids=["fast", "upscaled", "sampled", "more than 512 pixels", "reference"],
 )
 def test_nodes_give_what_the_library_gives(host, library, area, options):
     _, codec, predict = library
@@ -211,7 +214,7 @@ def test_nano_is_the_same_in_nodes_and_command_line(host):
     image, disparity = golden("image.png"), golden("depth_u8.png")[:, :1]
     blur = defocus.defocus_map(disparity, FOCUS, K)
     with torch.inference_mode():
-        render = cli.load_renderer(checkpoint.load(NANO), torch.device("cpu"), torch.float32)
+        render = load_renderer(checkpoint.load(NANO), torch.device("cpu"), torch.float32)
         expected = render(image, blur, defocus.focus_mask(blur))[0]
     expected = (expected[0].permute(1, 2, 0).numpy() * 255).astype(int)
     for preset in sampler.PRESETS:

@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 
 from tests.host.conftest import Host
-from tests.registry_zip import PACK, write_zip
+from tests.support.registry_zip import PACK, write_zip
 
 WORDS = json.loads((PACK / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
 WEB = sorted(path.relative_to(PACK / "web").as_posix() for path in (PACK / "web").rglob("*.*"))

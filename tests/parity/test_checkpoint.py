@@ -18,10 +18,11 @@ import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
-from magicbokeh_ops import checkpoint
+from magicbokeh_ops.model.vae import Vae, vae_sizes
+from magicbokeh_ops.weights import checkpoint
 from magicbokeh_ops.weights.adapter import check_adapter
-from magicbokeh_ops.weights.shapes import check_vae, vae_shapes
-from tests.ldm_names import single_file_tensors
+from magicbokeh_ops.weights.shapes import check_vae
+from tests.support.ldm_names import single_file_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -192,7 +193,7 @@ def test_a_merged_file_must_be_whole(tmp_path, merged):
     with pytest.raises(ValueError, match="format 9"):
         checkpoint.load(path)
     save_file(tensors, path)
-    with pytest.raises(ValueError, match="no merged MagicBokeh checkpoint"):
+    with pytest.raises(ValueError, match="has lost its metadata"):
         checkpoint.load(path)
 
 
@@ -210,7 +211,7 @@ def test_an_adapter_must_fit(tmp_path, merged):
     with pytest.raises(ValueError, match="lora.pkl does not fit sd"):
         checkpoint.merge(checkpoint.Base(wider, base.vae, base.heads, "sd"), adapter)
     torch.save({"rank_unet": 4}, tmp_path / "other.pkl")
-    with pytest.raises(ValueError, match="no MagicBokeh adapter: it has no rank_vae"):
+    with pytest.raises(ValueError, match="misses rank_vae; download it again"):
         checkpoint.read_adapter(tmp_path / "other.pkl")
 
 
@@ -281,8 +282,8 @@ def test_other_single_files_are_named(tmp_path, single_file):
     for changed, message in (
         (conv, "Stable Diffusion 1 model"),
         ({**single_file, "model.diffusion_model.label_emb.0.0.weight": torch.zeros(1)}, "SDXL"),
-        ({key: value for key, value in single_file.items() if key.startswith("model.")}, "holds no VAE"),
-        ({"lora.down.weight": torch.zeros(1)}, "holds no U-Net"),
+        ({key: value for key, value in single_file.items() if key.startswith("model.")}, "is only a U-Net"),
+        ({"lora.down.weight": torch.zeros(1)}, "is a LoRA"),
         (
             {"model.diffusion_model.pos_embed": torch.zeros(1), "first_stage_model.a.b": torch.zeros(1)},
             "no Stable Diffusion U-Net",
@@ -330,6 +331,22 @@ def test_one_number_of_heads_for_all_levels(tmp_path):
     assert checkpoint.read_base(tmp_path / "sd").heads == (2, 2, 2, 2)
 
 
+@pytest.mark.parametrize("heads", [[2, 2], [2] * 7, [7] * 4, [True] * 4, [], "2"])
+def test_heads_that_make_no_network_are_named(tmp_path, heads):
+    shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
+    config = tmp_path / "sd" / "unet" / "config.json"
+    config.write_text(json.dumps({"attention_head_dim": heads, "block_out_channels": 7}), encoding="utf-8")
+    with pytest.raises(ValueError, match="heads|attention_head_dim"):
+        checkpoint.merge(checkpoint.read_base(tmp_path / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl"))
+
+
+def test_json_without_end_is_named(tmp_path):
+    shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
+    (tmp_path / "sd" / "unet" / "config.json").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ValueError, match="config.json is not readable JSON"):
+        checkpoint.read_base(tmp_path / "sd")
+
+
 def test_the_768_model_is_named(tmp_path):
     shutil.copytree(GOLDEN / "sd", tmp_path / "sd")
     config = tmp_path / "sd" / "scheduler" / "scheduler_config.json"
@@ -347,6 +364,7 @@ def test_an_inpainting_base_does_not_fit():
         checkpoint.merge(replace(base, unet={**base.unet, "conv_in.weight": wide}), adapter)
 
 
+@pytest.mark.slow
 def test_any_missing_tensor_is_named():
     base, adapter = checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl")
     rng = random.Random(0)
@@ -388,7 +406,8 @@ def test_what_a_vae_needs_is_what_diffusers_makes():
         kinds = (("DownEncoderBlock2D",) * len(channels), ("UpDecoderBlock2D",) * len(channels))
         vae = AutoencoderKL(3, 3, *kinds, block_out_channels=channels, layers_per_block=len(channels) - 1)
         state = vae.state_dict()
-        assert vae_shapes(state) == {key: value.shape for key, value in state.items()}
+        ours = Vae(*vae_sizes(state)).state_dict()
+        assert {key: value.shape for key, value in ours.items()} == {key: value.shape for key, value in state.items()}
 
 
 def test_description_says_what_is_wrong(tmp_path):
@@ -397,7 +416,7 @@ def test_description_says_what_is_wrong(tmp_path):
     content |= {"unet_lora_decoder_modules": [], "vae_lora_encoder_modules": []}
     path = tmp_path / "lora.pkl"
     torch.save(content, path)
-    with pytest.raises(ValueError, match="its ControlNet is no module"):
+    with pytest.raises(ValueError, match="its controlnet is not what it should be"):
         checkpoint.describe(path)
     adapter = checkpoint.read_adapter(GOLDEN / "lora.pkl")
     for wrong, message in (

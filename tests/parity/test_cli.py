@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from magicbokeh_ops.cli import main
-from tests.half_precision import work_in_single_precision
+from tests.support.half_precision import work_in_single_precision
 
 GOLDEN = Path(__file__).parent / "golden"
 RECORDED = load_file(GOLDEN / "pipeline.safetensors")
@@ -34,6 +34,7 @@ def work(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "merged"), [("npy", False), ("png", True)])
 def test_the_recorded_run(work, form, merged):
     weights = (
@@ -48,6 +49,7 @@ def test_the_recorded_run(work, form, merged):
     assert (wrong <= 1).mean() >= 0.999 and (wrong > 0).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_fast_on_a_small_photo_of_another_shape(work, monkeypatch):
     """With transparency, upscaled, focus by a point, and as plain restoration."""
     work_in_single_precision(monkeypatch.setattr)
@@ -80,11 +82,11 @@ def test_fast_on_a_small_photo_of_another_shape(work, monkeypatch):
         (("--focus", 0.5), 2, "Give either --base and --adapter, or --model"),
         (("--focus", 0.5, "--base", GOLDEN / "sd"), 2, "Give either"),
         (("--focus", 0.5, "--base", GOLDEN / "sd", "--adapter", GOLDEN / "manifest.json"), 1, "manifest.json is damaged"),
-        (("--focus", 0.5, "--model", GOLDEN / "tile.safetensors"), 1, "no merged MagicBokeh checkpoint"),
+        (("--focus", 0.5, "--model", GOLDEN / "tile.safetensors"), 1, "not a merged MagicBokeh checkpoint"),
         (("--model", GOLDEN / "tile.safetensors"), 2, "Say where the focus lies"),
         (("--focus", 0.5, "--model", "MERGED", "--noise", GOLDEN / "manifest.json"), 1, "no .npy array"),
         (("--focus", 0.5, "--model", "MERGED", "--noise", "NOISE"), 1, "preset is 'fast'"),
-        (("--focus-mask", "EMPTY", "--model", "MERGED", "--preset", "reference"), 1, "focus mask is empty"),
+        (("--focus-mask", "EMPTY", "--model", "MERGED", "--preset", "reference"), 1, "focus_mask is empty"),
     ],
 )
 def test_bad_input_is_one_line(work, arguments, code, message):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from magicbokeh_ops import depth
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.defocus import normalize
-from magicbokeh_ops.refine import refine_edges
+from magicbokeh_ops.depth.refine import refine_edges
 
 GOLDEN = Path(__file__).parent / "golden" / "depth"
 FILE = GOLDEN / "DAdepth_tiny.pth"
@@ -84,8 +84,11 @@ def test_known_sizes_need_no_json(width, blocks, heads, out):
     tensors["backbone.embeddings.cls_token"] = torch.zeros(1, 1, width)
     tensors["backbone.encoder.layer.0.mlp.fc1.weight"] = torch.zeros(4 * width, width)
     tensors[f"backbone.encoder.layer.{blocks - 1}.norm1.weight"] = torch.zeros(width)
-    config = depth._find_config(tensors, {}, "vit.pth")
+    config = depth.files._find_config(tensors, {}, "vit.pth")
     assert (config.heads, config.out_indices, config.mlp_ratio) == (heads, out, 4)
+    last = tuple(range(blocks - 4, blocks))
+    for name, wanted in (("depth_anything_vits14.pth", last), ("depth_anything_v2_vits.pth", out)):
+        assert depth.files._find_config(tensors, {}, name).out_indices == wanted
 
 
 def test_one_range_for_a_video_or_a_smoothed_one():
@@ -121,8 +124,8 @@ def test_bad_pictures_are_named(model, image, message):
 
 
 def test_a_picture_without_depth_is_named(model, monkeypatch):
-    monkeypatch.setattr(depth, "estimate", lambda *_: torch.zeros(1, 1, 8, 8))
-    with pytest.raises(ValueError, match="disparity is constant"):
+    monkeypatch.setattr(depth.inference, "estimate", lambda *_: torch.zeros(1, 1, 8, 8))
+    with pytest.raises(ValueError, match="image looks equally far"):
         depth.disparity(model, torch.rand(1, 3, 8, 8))
 
 
@@ -135,18 +138,18 @@ def test_bad_files_are_named(tmp_path):
     shutil.copy(FILE.with_suffix(".json"), tmp_path / "depth.json")
     for key in ("pretrained.norm.weight", "depth_head.scratch.output_conv2.0.weight", "pretrained.pos_embed"):
         torch.save({k: v for k, v in tensors.items() if not k.endswith(key)}, path)
-        with pytest.raises(ValueError, match="depth.pth (misses 1 tensors|is no Depth Anything model)"):
+        with pytest.raises(ValueError, match="depth.pth (misses |is not a Depth Anything model)"):
             depth.build(*depth.read_depth(path), path.name)
     for key in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"):
         for shape in ((), (0,), (1, 0, 0, 0)):
             torch.save({"model": {k: torch.zeros(shape) if k.endswith(key) else v for k, v in tensors.items()}}, path)
-            with pytest.raises(ValueError, match="^depth.pth (is no Depth Anything model|has |is damaged)"):
+            with pytest.raises(ValueError, match="^depth.pth (is not a Depth Anything model|has |is damaged)"):
                 depth.build(*depth.read_depth(path), path.name)
     shutil.copy(FILE, tmp_path / "depth_anything_v2_metric_vkitti_vits.pth")
     with pytest.raises(ValueError, match="vits.pth is a metric model"):
         depth.read_depth(tmp_path / "depth_anything_v2_metric_vkitti_vits.pth")
     torch.save({"something": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match="no Depth Anything model"):
+    with pytest.raises(ValueError, match="not a Depth Anything model"):
         depth.read_depth(path)
     with pytest.raises(ValueError, match="no config.json"):
         depth.read_depth(tmp_path)
@@ -173,6 +176,7 @@ def test_command(tmp_path):
     assert "can't hold a map" in run(*command, "-o", tmp_path / "d.jpg", code=1)
 
 
+@pytest.mark.slow
 def test_render_finds_depth_itself(tmp_path):
     photo_file = GOLDEN / "img_167x251_in126.png"
     weights = ("--base", GOLDEN.parent / "sd", "--adapter", GOLDEN.parent / "lora.pkl", "--focus", 0.5)

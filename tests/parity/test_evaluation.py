@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from magicbokeh_ops import depth, files, sampler
+from magicbokeh_ops import depth, files
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.evaluation.depth import abs_rel_delta1, rmse_delta1
 
@@ -32,8 +32,8 @@ def run(*arguments):
 def small_tiles():
     """Both sides of every comparison run the same sampler, so that it need not work on 512 pixels."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampler, "TRAINED", 16)
-        patch.setattr(sampler, "RELEASED_STRIDE", 8)
+        patch.setattr("magicbokeh_ops.model.sampler.TRAINED", 16)
+        patch.setattr("magicbokeh_ops.model.sampler.RELEASED_STRIDE", 8)
         patch.setitem(sys.modules, "pyiqa", None)
         yield
 
@@ -65,6 +65,7 @@ def picture(path):
     return files.read_photo(path)[0] * 255
 
 
+@pytest.mark.slow
 def test_rows(results):
     with (results / "out" / "table.csv").open(encoding="utf-8") as file:
         table = {row["method"]: row for row in csv.DictReader(file)}
@@ -78,6 +79,7 @@ def test_rows(results):
             assert (made[first] - made[second]).abs().max() > 2, (first, second)
 
 
+@pytest.mark.slow
 def test_rows_are_what_the_other_commands_give(scenes, results):
     photo, near, mask = (scenes / kind / "x.png" for kind in ("input", "disparity", "mask"))
     scene = ("-d", near, "--focus-mask", mask, "--normalize", "none", *CPU)
@@ -91,6 +93,7 @@ def test_rows_are_what_the_other_commands_give(scenes, results):
         assert (picture(results / "out" / "pictures" / name / "x.png") - by_hand).abs().max() <= 1, name
 
 
+@pytest.mark.slow
 def test_depth_model_instead_of_maps(scenes, tmp_path):
     """As released: 8-bit disparity, focus by the released front end."""
     folder = tmp_path / "set"

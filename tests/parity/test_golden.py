@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from magicbokeh_ops import checkpoint, sampler, tiling
-from magicbokeh_ops.codec import DiffusersCodec
+from magicbokeh_ops import sampler
 from magicbokeh_ops.color import match_mean_and_spread
-from magicbokeh_ops.network import ControlNet, UNet
+from magicbokeh_ops.model import tiling
+from magicbokeh_ops.model.network import ControlNet, UNet
+from magicbokeh_ops.model.vae import vae_of
+from magicbokeh_ops.weights import checkpoint
 
 GOLDEN = Path(__file__).parent / "golden"
 VAE_SCALE = 0.18215
@@ -38,7 +40,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def codec(weights):
-    return DiffusersCodec(weights.vae)
+    return vae_of(weights.vae)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,7 @@ def test_one_tile(networks):
     check(sampler.clean_latent(latent, epsilon), recorded["x0_prev_sample"], "x0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "defocus", "mask"), [("all_in_focus", 0.06, 1.0), ("all_out_of_focus", 0.55, 0.0)])
 @torch.inference_mode()
 def test_uniform_masks(networks, codec, name, defocus, mask):
@@ -137,6 +140,7 @@ def test_the_schedule():
     assert sampler.alpha_at(999) == pytest.approx(MANIFEST["alphas_cumprod_999"], rel=1e-6)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_encoder_and_decoder(codec):
     recorded = load_file(GOLDEN / "tile.safetensors")
@@ -152,6 +156,7 @@ def test_encoder_and_decoder(codec):
     check(decoded.clamp(-1, 1)[..., 224:288, 224:288], recorded["tile_out_crop_224_288"], "part of the tile")
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_the_whole_released_procedure(networks, codec, monkeypatch):
     recorded = load_file(GOLDEN / "pipeline.safetensors")
@@ -174,7 +179,7 @@ def test_the_whole_released_procedure(networks, codec, monkeypatch):
         return call
 
     monkeypatch.setattr(codec, "decode", keep("decoded", codec.decode))
-    monkeypatch.setattr(sampler, "blend", keep("blended", sampler.blend))
+    monkeypatch.setattr("magicbokeh_ops.model.sampler.blend", keep("blended", tiling.blend))
     predict = keep("x0", keep("masks", arguments[1], lambda _, latent, hint, masks: masks))
     out, _ = sampler.render(
         codec,

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import settings
 
-from magicbokeh_ops import checkpoint
-from tests.ldm_names import single_file_tensors
-from tests.model_files import ADAPTER, SD
+from magicbokeh_ops.weights import checkpoint
+from tests.support.ldm_names import single_file_tensors
+from tests.support.model_files import ADAPTER, SD
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +11,14 @@ from PIL import Image
 from magicbokeh_ops import lens
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.defocus import focus_from_mask, focus_from_point
+
+PACK = Path(__file__).parents[2]
+# Arguments that commands take, whatever becomes of them.
+ENOUGH = {
+    "train": lambda folder: (folder / "photo.npy", "-o", folder / "run"),
+    "evaluate": lambda folder: (folder, "-o", folder / "tables"),
+    "synth": lambda folder: ("-o", folder / "scenes"),
+}
 
 
 @pytest.fixture
@@ -27,6 +39,29 @@ def run(folder, *arguments, code=0):
     result = CliRunner().invoke(main, ["lens", *defaults, *map(str, arguments)])
     assert result.exit_code == code, result.output
     return result
+
+
+@pytest.mark.slow
+def test_the_lens_needs_few_packages(scene):
+    """Of what is not there, a command tells which extra brings it."""
+    folder, _, _ = scene
+    absent = ["safetensors", "transformers", "diffusers", "OpenEXR", "kornia", "peft", "accelerate", "pydantic", "yaml"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from magicbokeh_ops.cli import main; main()"
+
+    def call(*arguments):
+        return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=PACK, capture_output=True, text=True)
+
+    scene = (folder / "photo.npy", "-d", folder / "disparity.npy", "--focus", 0.4, "-o", folder / "out.npy")
+    done = call("lens", *scene)
+    assert done.returncode == 0, done.stderr
+    listed = call("--help").stdout
+    assert "through a fast lens" in listed and "magicbokeh[model]" in listed
+    for command, extra in (("render", "model"), ("train", "train"), ("evaluate", "eval"), ("synth", "train")):
+        done = call(command, *scene) if command == "render" else call(command, *ENOUGH[command](folder))
+        assert done.returncode == 1 and f"pip install 'magicbokeh[{extra}]'" in done.stderr, done.stderr
+    (folder / "map.exr").touch()
+    done = call("lens", scene[0], "-d", folder / "map.exr", *scene[3:])
+    assert done.returncode == 1 and "pip install 'magicbokeh[exr]'" in done.stderr
 
 
 def test_npy_output_is_what_the_library_gives(scene):
@@ -50,6 +85,7 @@ def test_focus_by_point_and_mask(scene):
         assert f"focus {focus:.4f}" in result.output
 
 
+@pytest.mark.slow
 def test_every_option_reaches_the_lens(scene):
     folder = scene[0]
     run(folder, "--focus", 0.1, "--k", 12)
@@ -82,7 +118,7 @@ def test_every_option_reaches_the_lens(scene):
         (("--focus", 0.5, "-o", "nowhere/out.png"), 1, "no folder nowhere"),
         (("--focus", 0.5, "-o", "out.psd"), 1, "no known picture format"),
         (("--focus", 0.5, "--squeeze", "nan"), 1, "squeeze is nan"),
-        (("--focus", 0.5, "--convention", "distance", "--normalize", "none"), 1, "normalise it first"),
+        (("--focus", 0.5, "--convention", "distance", "--normalize", "none"), 1, "choose another normalize than none"),
     ],
 )
 def test_errors_are_one_line(scene, arguments, code, message):
@@ -102,14 +138,14 @@ def test_unknown_disparity_is_filled(scene):
     run(folder, "--focus", 0.4, "--k", 6, "--normalize", "none", "-d", folder / "holes.pfm")
     assert np.abs(np.load(folder / "out.npy") - whole).max() < 0.05
     np.save(folder / "disparity.npy", np.full((40, 60), np.nan, dtype=np.float32))
-    assert "without one finite value" in run(folder, "--focus", 0.4, code=1).output
+    assert "without a single finite value" in run(folder, "--focus", 0.4, code=1).output
 
 
 def test_maps_of_another_shape_are_refused(scene):
     folder, _, disparity = scene
     Image.fromarray(np.eye(40, dtype=bool)).save(folder / "square.png")
     message = run(folder, "--focus-mask", folder / "square.png", code=1).output
-    assert "focus mask is 40 x 40 pixels and the disparity 60 x 40" in message
+    assert "focus_mask is 40 x 40 pixels and the disparity 60 x 40" in message
     np.save(folder / "disparity.npy", disparity[0, 0, :, :50].numpy())
     message = run(folder, "--focus", 0.4, code=1).output
     assert "disparity is 50 x 40 pixels and the photo 60 x 40" in message
@@ -126,6 +162,7 @@ def test_constant_disparity_is_an_error_only_where_it_must_be_stretched(scene):
     assert np.abs(np.load(folder / "out.npy") - np.load(folder / "photo.npy")).max() < 1 / 255
 
 
+@pytest.mark.slow
 def test_demo(tmp_path):
     result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path / "demo")])
     assert result.exit_code == 0, result.output

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.attention import peak_of
 from magicbokeh_ops import clips, defocus, depth
-from tests.unit import stand_in_host as host
+from tests.support import stand_in_host as host
+from tests.support.memory_peak import peak_of
 
 load_depth_model = host.nodes.depth_model.load_depth_model
 DEPTH = Path(__file__).parents[1] / "parity" / "golden" / "depth" / "DAdepth_tiny.pth"
@@ -111,6 +111,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_node_holds_its_outputs_and_some_frames(case):
     name, inputs = CASES[case]
@@ -164,8 +165,8 @@ def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
 @pytest.mark.parametrize("changes", [{}, {"smooth_range": 2, "refine": 1}])
 def test_depth_holds_its_maps(monkeypatch, changes, dtype):
     monkeypatch.setattr(host.model_management, "intermediate_dtype", lambda: dtype)
-    monkeypatch.setattr(host.nodes.depth_model.depth, "estimate", lambda _model, photo, _size: photo[:, :1].clone())
-    monkeypatch.setattr(host.nodes.depth, "refine_edges", lambda _photo, disparity, *_: disparity.clone())
+    monkeypatch.setattr(host.nodes.depth_model.depth.inference, "estimate", lambda _model, photo, _size: photo[:, :1].clone())
+    monkeypatch.setattr(host.nodes.devices.refine, "refine_edges", lambda _photo, disparity, *_: disparity.clone())
     check(host.nodes.FindDisparity, {"depth_model": load_depth_model(DEPTH), "image": image, **changes})
 
 
@@ -173,7 +174,7 @@ def test_depth_holds_its_maps(monkeypatch, changes, dtype):
 def test_depth_is_the_same_in_half_precision(monkeypatch, smooth_range):
     """And equal to stretching all frames at once, one of them flat."""
     frames = torch.rand(5, 1, 20, 30) * torch.tensor([1, 7, 0, 3, 2.0]).view(-1, 1, 1, 1) + 9
-    monkeypatch.setattr(depth, "estimate", lambda _model, photo, _size: photo[:, :1])
+    monkeypatch.setattr(depth.inference, "estimate", lambda _model, photo, _size: photo[:, :1])
     photos = frames.expand(-1, 3, -1, -1)
     low, high = ([float(extreme(frame)) for frame in frames] for extreme in (torch.amin, torch.amax))
     if smooth_range:  # at the ends the last frame counts twice

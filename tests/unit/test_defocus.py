@@ -101,7 +101,7 @@ def test_focus_from_mask_of_another_size():
 
 
 def test_empty_mask_is_refused():
-    with pytest.raises(ValueError, match="focus mask is empty"):
+    with pytest.raises(ValueError, match="focus_mask is empty"):
         defocus.focus_from_mask(ramp(), torch.zeros(1, 1, 64, 64))
 
 

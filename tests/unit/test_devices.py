@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicbokeh_ops import depth, lens, refine, sampler
+from magicbokeh_ops import depth, lens, sampler
 from magicbokeh_ops.aperture import Aperture
-from tests.unit import stand_in_host as host
+from magicbokeh_ops.depth import refine
+from tests.support import stand_in_host as host
+from tests.support.fake_device import BACK_ENDS, DEVICE, FakeDevice, OnDevice
+from tests.support.layouts import values_in
 from tests.unit import test_node_strides, test_strides
-from tests.unit.fake_device import BACK_ENDS, DEVICE, FakeDevice, OnDevice
-from tests.unit.layouts import values_in
 from tests.unit.test_strides import photo, plane, random
 
 # What runs on Apple's runs on Arc: see the first test.
@@ -21,7 +22,7 @@ TRIED = ["mps", "directml"]
 on_all = pytest.mark.parametrize("back_end", TRIED)
 
 # Networks that lie on the CPU, and what only the command line does: evaluation on the CPU, training on CUDA.
-ELSEWHERE = ("codec.convolved", "evaluation.", "files.", "synthesis.", "training.")
+ELSEWHERE = ("model.strips.", "evaluation.", "files.", "synthesis.", "training.")
 # With Fourier transforms, which nodes give to the CPU where they can't be.
 FOURIER = [
     (name, "directml")
@@ -29,8 +30,8 @@ FOURIER = [
         "lens.render.render",
         "lens.render, all it can do",
         "lens.kernels.convolve",
-        "method.predict, residual",
-        "patch_codec.lens_blur",
+        "model.method.predict, residual",
+        "model.nano.lens_blur",
     )
 ]
 CASES = [(name, back_end) for name in test_strides.CASES for back_end in TRIED if not name.startswith(ELSEWHERE)]
@@ -88,6 +89,7 @@ def test_what_a_device_has_runs_on_it():
 # The library
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "back_end"), [case for case in CASES if case not in FOURIER])
 @torch.inference_mode()
 def test_functions(name, back_end):
@@ -99,6 +101,7 @@ def test_functions(name, back_end):
     assert mode.seen
 
 
+@pytest.mark.slow
 @on_all
 @torch.inference_mode()
 def test_networks_on_the_device(back_end):
@@ -117,6 +120,7 @@ LOOKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", LOOKS)
 @torch.inference_mode()
 def test_lens(look):
@@ -198,6 +202,7 @@ def machine(request, monkeypatch):
 MACHINES = [(name, *card) for name in NODES for card in (("mps", False), ("mps", True), ("directml", True))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES, indirect=True, ids=lambda machine: "-".join(map(str, machine)))
 @torch.inference_mode()
 def test_nodes(machine):

@@ -1,6 +1,7 @@
 """The table of a small decoder, on small random weights in the two formats."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,21 +10,22 @@ import torch
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 
-from benchmarks import draft
 from magicbokeh_ops.files import write_photo
 
-BASE = Path(__file__).parents[1] / "parity" / "golden" / "sd"
+PACK = Path(__file__).parents[2]
+BASE = PACK / "tests" / "parity" / "golden" / "sd"
 
 
-def test_table_of_a_decoder_that_lets_less_through(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_table_of_a_decoder_that_lets_less_through(tmp_path):
     torch.manual_seed(0)
     AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(tmp_path / "tiny")
     write_photo(tmp_path / "photo.png", torch.rand(1, 3, 70, 100))
-    monkeypatch.setattr(sys, "argv", ["draft", str(BASE), str(tmp_path / "tiny"), str(tmp_path / "photo.png")])
+    command = [sys.executable, "-m", "benchmarks.draft", BASE, tmp_path / "tiny", tmp_path / "photo.png"]
 
     def rows():
-        draft.main()
-        found = re.findall(r"^\| (VAE|TAESD) \| (VAE|TAESD) \|.* ([\d.]+) \|$", capsys.readouterr().out, re.M)
+        table = subprocess.run(command, cwd=PACK, capture_output=True, text=True, check=True).stdout
+        found = re.findall(r"^\| (VAE|TAESD) \| (VAE|TAESD) \|.* ([\d.]+) \|$", table, re.M)
         assert len(found) == 4
         return {(encoder, decoder): float(psnr) for encoder, decoder, psnr in found}
 

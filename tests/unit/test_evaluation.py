@@ -261,7 +261,7 @@ def spoil(what):
         (spoil("white"), (), 1, "is of one kind everywhere"),
         (spoil("range"), (), 1, "a.npy: disparity goes from 0 to 3"),
         (spoil("twice"), (), 1, "has both b.jpg and b.png"),
-        (spoil("{"), (), 1, "is no JSON"),
+        (spoil("{"), (), 1, "is not readable JSON"),
         (spoil("[]"), (), 1, "must be like"),
         (spoil('{"c": {}}'), (), 1, "has settings for c"),
         (spoil('{"a": {"K": 3}}'), (), 1, 'has {"K": 3} for a'),

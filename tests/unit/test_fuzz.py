@@ -12,6 +12,7 @@ def bench():
     return fuzz_nodes.Bench()
 
 
+@pytest.mark.slow
 def test_random_graphs(bench):
     lines: list[str] = []
     assert fuzz_nodes.explore(bench, 60, seed=0, most_pixels=4500, say=lines.append) == 0, "\n".join(lines)

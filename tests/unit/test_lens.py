@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
+from magicbokeh_ops.evaluation.metrics import psnr
 from magicbokeh_ops.lens import tiles
 from magicbokeh_ops.synthesis.raytrace import Layer, flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
@@ -15,10 +16,6 @@ from magicbokeh_ops.synthesis.scenes import three_layers
 
 def noise(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def psnr(a, b):
-    return float(-10 * torch.log10(((a - b) ** 2).mean()))
 
 
 def steps(height=96, width=128):
@@ -75,6 +72,7 @@ def test_a_batch_equals_its_single_runs():
         assert torch.equal(together[i : i + 1], lens.render(image[i : i + 1], disparity[i : i + 1], focus[i], k[i]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cat_eye", [0.0, 0.7])
 def test_tiles_leave_no_seam(monkeypatch, cat_eye):
     image, disparity = noise(1, 3, 200, 260), steps(200, 260)
@@ -179,6 +177,7 @@ def test_blurred_foreground_is_soft_over_a_sharp_background():
     assert red[36] > 0.01 and red[52] < 0.7 and red[20] < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aperture", [Aperture(), Aperture(blades=5, rotation=20)])
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_against_the_ray_tracer(index, aperture):
@@ -210,6 +209,27 @@ def test_progress_counts_up_and_may_stop():
 
     with pytest.raises(KeyboardInterrupt):
         lens.render(noise(1, 3, 64, 64), steps(64, 64), 0.5, 8, progress=stop)
+
+
+@pytest.mark.parametrize("block", [lens.BLOCK, 1])
+def test_progress_moves_before_the_first_tile_is_done(block):
+    """Edges and what lies behind them take a third of the time of a large photo."""
+    seen, before = [], []
+    blocks = (
+        noise(1, 1, 24, 32).repeat_interleave(32, 2).repeat_interleave(32, 3)
+    )  # of 12 megapixels or more there are more bands
+    lens.render(
+        noise(1, 3, 768, 1024),
+        blocks,
+        0.5,
+        8,
+        progress=lambda done, total: seen.append(done / total),
+        show=lambda _: before.append(len(seen)),
+        block=block,
+    )
+    prepared = seen[: before[0]]
+    assert len(set(prepared)) >= 4
+    assert seen == sorted(seen) and seen[-1] == 1
 
 
 @pytest.mark.parametrize(

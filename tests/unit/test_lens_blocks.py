@@ -5,13 +5,14 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import fft
 
-from benchmarks.attention import peak_of
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.color import srgb_to_linear
 from magicbokeh_ops.lens import render, tiles
 from magicbokeh_ops.lens.edges import split_edges
+from tests.support.memory_peak import peak_of
 
 
 def noise(*shape, seed=0):
@@ -29,6 +30,7 @@ def scene(height: int, width: int) -> torch.Tensor:
 ALPHA = F.interpolate(noise(1, 1, 15, 20, seed=2), size=(300, 420), mode="bilinear")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"aperture": Aperture(cat_eye=0.7)}, {"alpha": ALPHA}], ids=["plain", "cat eye", "alpha"]
 )
@@ -52,6 +54,7 @@ def test_blocks_equal_the_whole(monkeypatch, k, options):
     assert (in_blocks - whole).abs().max() < 2e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("radius", "block", "cat_eye"), [(5, 2**16, 0.0), (10, 2**20, 0.0), (5, 2**20, 1.0)])
 def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_eye):
     monkeypatch.setattr(tiles, "TILE", 512)
@@ -64,6 +67,7 @@ def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_ey
     assert promised / 8 < taken - image.nbytes < promised
 
 
+@pytest.mark.slow
 def test_memory_follows_the_block():
     """50 megapixels in 3 GiB, 200 in 6, of which 0.8 and 3.2 are what tiles that fade into each other add up in."""
     for radius in (24, 64, 128, 200):
@@ -114,3 +118,12 @@ def test_alpha_that_does_not_fit_is_refused():
         render(noise(1, 3, 64, 80), scene(64, 80), 0.3, 12, alpha=noise(1, 1, 64, 40))
     with pytest.raises(ValueError, match="alpha has 3 frames for 2 pictures"):
         render(noise(2, 3, 64, 80), scene(64, 80), 0.3, 12, alpha=noise(3, 1, 64, 80))
+
+
+def test_rounding_is_no_colour_where_nothing_is_seen(monkeypatch):
+    """Transforms of another size, or of a card, round otherwise."""
+    photo, alpha, disparity = cutout()
+    colors = [render(photo, disparity, 0.2, 16, alpha=alpha)[:, :3]]
+    monkeypatch.setattr(fft, "next_fast_len", lambda n, real, length=fft.next_fast_len: length(n + 9, real))
+    colors.append(render(photo, disparity, 0.2, 16, alpha=alpha)[:, :3])
+    assert 0 < (colors[0] - colors[1]).abs().max() < 2e-3

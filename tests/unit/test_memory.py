@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.memory_limit import MemoryLimit, limited
-from tests.unit import stand_in_host as host
+from tests.support import stand_in_host as host
+from tests.support.memory_limit import MemoryLimit, limited
 
 bokeh_model, devices, step = (sys.modules[f"pack.nodes.{name}"] for name in ("bokeh_model", "devices", "step"))
 sampler = sys.modules["pack.magicbokeh_ops.sampler"]
-Config = sys.modules["pack.magicbokeh_ops.network"].Config
+Config = sys.modules["pack.magicbokeh_ops.model.network"].Config
 mm = host.model_management
 GIB = 2**30
+GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 
 
 class FirstStage(nn.Module):
@@ -153,6 +155,12 @@ def test_errors_of_another_kind_pass(loaded, freed, monkeypatch):
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 10 bytes."), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("Invalid buffer size: 19.38 GiB"), True),
+        (RuntimeError("Could not allocate tensor with 1024 bytes. There is not enough GPU video memory available!"), True),
+        (RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"), True),
+        (RuntimeError("Native API failed. Native API returns: -5 (PI_ERROR_OUT_OF_RESOURCES)"), True),
+        (RuntimeError("miopenStatusAllocFailed"), True),
+        (RuntimeError("HIP error: hipErrorOutOfMemory"), True),
         (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
         (ValueError("out of memory"), False),
     ],
@@ -250,6 +258,49 @@ def test_previews_are_set_up_once_and_small(loaded, monkeypatch):
     with_previews, _ = sample(loaded, (64, 800), frames=2)
     assert len(made) == 1 and seen and all(max(shape[-2:]) == 64 for shape in seen)
     assert with_previews.shape == (2, 64, 800, 3)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("taesd is damaged"), FileNotFoundError("taesd"), KeyError("decoder")])
+def test_a_previewer_that_can_not_be_had_ends_no_run(loaded, monkeypatch, caplog, error):
+    plain, _ = sample(loaded)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(sys.modules["latent_preview"], "get_previewer", fail)
+    assert torch.equal(sample(loaded)[0], plain)
+    assert caplog.text.count("previews in coarse colours") == 1
+
+
+def test_edges_are_refined_on_the_cpu_if_the_card_is_too_small(monkeypatch, caplog):
+    """The card is pretended: the CPU under another name, which has no memory."""
+    used, refine_edges = [], devices.refine.refine_edges
+
+    def refine_on(photo, disparity, reach, report, device):
+        used.append(device.type)
+        if device.type != "cpu":
+            raise torch.OutOfMemoryError("pretended")
+        return refine_edges(photo, disparity, reach, report, device)
+
+    photo = torch.rand(1, 3, 40, 50)
+    disparity = torch.linspace(0, 1, 50).expand(1, 1, 40, 50)
+    expected = refine_edges(photo, disparity, 2)
+    monkeypatch.setattr(devices.refine, "refine_edges", refine_on)
+    monkeypatch.setattr(devices, "compute_device", lambda *_: torch.device("meta"))
+    for _ in range(2):
+        assert torch.equal(devices.refined(photo, disparity, 2, lambda *_: None), expected)
+    assert used == ["meta", "cpu"] * 2 and caplog.text.count("too little memory to refine edges") == 1
+
+
+def test_a_depth_network_that_never_fits_ends_in_a_sentence(monkeypatch):
+    model = host.nodes.depth.load_depth_model(GOLDEN / "depth" / "DAdepth_tiny.pth")
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("pretended")
+
+    monkeypatch.setattr(host.nodes.depth_model.depth, "disparity", fail)
+    with pytest.raises(MemoryError, match="^There is too little memory for the depth model at an input_size of 56; lower it.$"):
+        host.run(host.nodes.FindDisparity, depth_model=model, image=torch.rand(1, 60, 70, 3), input_size=56)
 
 
 def test_weights_keep_16_bits(monkeypatch, caplog):

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from magicbokeh_ops import checkpoint, depth
-from tests.model_files import ADAPTER, SD, UNET, refused
+from magicbokeh_ops import depth
+from magicbokeh_ops.weights import checkpoint
+from tests.support.model_files import ADAPTER, SD, UNET, refused
 
 LAST_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
 READERS = {
@@ -40,11 +41,11 @@ def peak_below(size: float):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5214865159\n", "pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5214865159\n", "Git LFS pointer"),
         (b"<!DOCTYPE html>\n<html><head><title>Not found</title>", "is a web page"),
         (b'\n <html lang="en">' + 600 * b"a", "is a web page"),
-        ("Accès refusé\nat once".encode(), "a text that starts with 'Accès refusé'"),
-        (bytes(range(256)), "is damaged or no"),
+        ("Accès refusé\nat once".encode(), "text that starts with 'Accès refusé'"),
+        (bytes(range(256)), "is damaged or not a"),
     ],
     ids=["empty", "pointer", "page", "page with a blank line", "text", "noise"],
 )
@@ -58,7 +59,7 @@ def test_what_is_no_model_says_what_it_is(tmp_path, name, content, message):
 def test_a_pointer_in_a_folder(tmp_path, place):
     shutil.copytree(SD, tmp_path / "sd")
     (tmp_path / "sd" / place).write_text("version https://git-lfs.github.com/spec/v1\n", encoding="utf-8")
-    assert "pointer of Git LFS" in refused(checkpoint.read_base, tmp_path / "sd")
+    assert "Git LFS pointer" in refused(checkpoint.read_base, tmp_path / "sd")
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.999])
@@ -159,14 +160,17 @@ def test_other_models_of_the_family_are_named(tmp_path, single, first, more, mes
 @pytest.mark.parametrize(
     ("kept", "message"),
     [
-        (r"first_stage_model.", "holds no U-Net: it is a VAE alone"),
-        (r"model.", "holds no VAE: it is a U-Net alone"),
-        ({"encoder.conv_in.weight", "decoder.conv_in.weight"}, "holds no U-Net: it is a VAE alone"),
-        ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"}, "it is a LoRA"),
-        ({"unet.down_blocks.0.attentions.0.to_q.lora_A.weight"}, "it is a LoRA"),
-        ({"control_model.input_hint_block.0.weight"}, "it is a ControlNet"),
-        ({"cond_stage_model.model.ln_final.weight"}, "it is a text encoder alone"),
-        ({"pretrained.cls_token"}, "it is a depth model"),
+        (r"first_stage_model.", "is only a VAE; MagicBokeh needs Stable Diffusion 2.1-base, a whole checkpoint"),
+        (r"model.", "is only a U-Net; MagicBokeh needs Stable Diffusion 2.1-base, a whole checkpoint"),
+        (
+            {"encoder.conv_in.weight", "decoder.conv_in.weight"},
+            "is only a VAE; MagicBokeh needs Stable Diffusion 2.1-base, a whole checkpoint",
+        ),
+        ({"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"}, "is a LoRA; "),
+        ({"unet.down_blocks.0.attentions.0.to_q.lora_A.weight"}, "is a LoRA; "),
+        ({"control_model.input_hint_block.0.weight"}, "is a ControlNet; "),
+        ({"cond_stage_model.model.ln_final.weight"}, "is only a text encoder; "),
+        ({"pretrained.cls_token"}, "is a depth model; "),
     ],
 )
 def test_parts_and_other_things_are_named(tmp_path, single, kept, message):
@@ -176,7 +180,7 @@ def test_parts_and_other_things_are_named(tmp_path, single, kept, message):
 
 
 def test_our_own_files_as_a_base_are_named(merged):
-    assert "merged MagicBokeh checkpoint, which needs no base" in refused(checkpoint.read_base, merged)
+    assert "is a merged MagicBokeh checkpoint and needs no base" in refused(checkpoint.read_base, merged)
     assert "the MagicBokeh adapter" in refused(checkpoint.read_base, ADAPTER)
 
 
@@ -219,6 +223,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ODD, ids=str)
 def test_odd_metadata_of_a_merged_file(tmp_path, merged, change):
     with checkpoint.safe_open(merged, "pt") as file:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from magicbokeh_ops import checkpoint, depth
-from tests.model_files import DEPTH, SD, UNET, refused
+from magicbokeh_ops import depth
+from magicbokeh_ops.weights import checkpoint
+from tests.support.model_files import DEPTH, SD, UNET, refused
 
 
 def put_model(folder: Path, tensors: dict, stem: str, ending: str, variant: str, shards: bool) -> None:
@@ -33,6 +34,7 @@ LAYOUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ending", "variant", "shards"), LAYOUTS)
 def test_folders_in_every_layout(tmp_path, ending, variant, shards):
     expected = checkpoint.read_base(SD)
@@ -65,7 +67,7 @@ def test_a_missing_shard_is_named(tmp_path):
     put_model(unet, load_file(UNET), "diffusion_pytorch_model", "safetensors", "", shards=True)
     missing = unet / "diffusion_pytorch_model-00002-of-00002.safetensors"
     missing.unlink()
-    assert f"has no {missing.name}, where its index says" in refused(checkpoint.read_base, tmp_path / "sd")
+    assert f"unet/{missing.name} is not there, where an index says" in refused(checkpoint.read_base, tmp_path / "sd")
     (unet / f"{UNET.name}.index.json").write_text('{"weight_map": 3}', encoding="utf-8")
     assert "does not say in which files" in refused(checkpoint.read_base, tmp_path / "sd")
 

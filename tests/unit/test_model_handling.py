@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from magicbokeh_ops import checkpoint, cli, depth, files
+from magicbokeh_ops import depth, files
 from magicbokeh_ops.demo import NANO
-from tests.model_files import ADAPTER, DEPTH, SD, refused
+from magicbokeh_ops.renderer import load_renderer
+from magicbokeh_ops.weights import checkpoint
+from tests.support.model_files import ADAPTER, DEPTH, SD, refused
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -77,7 +79,7 @@ class Random(TorchDispatchMode):
 def test_networks_are_not_started_at_random_before_loading(merged, model):
     weights = checkpoint.load(merged if model == "full" else NANO)
     with Random() as started:
-        cli.load_renderer(weights, torch.device("cpu"), torch.float32)
+        load_renderer(weights, torch.device("cpu"), torch.float32)
         torch.zeros(3).uniform_()  # that it sees one
     assert len(started.found) == 1, started.found
 

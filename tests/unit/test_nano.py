@@ -8,21 +8,24 @@ import torch
 from click.testing import CliRunner
 from safetensors import safe_open
 
-from benchmarks.attention import peak_of
-from magicbokeh_ops import checkpoint, cli, defocus, files, sampler
+from magicbokeh_ops import defocus, files, sampler
+from magicbokeh_ops.cli import main
 from magicbokeh_ops.demo import NANO, NANO_LABEL, demo_photo, noisy_demo_photo
 from magicbokeh_ops.evaluation.metrics import psnr, ssim
-from magicbokeh_ops.network import ControlNet, UNet
+from magicbokeh_ops.model.network import ControlNet, UNet
+from magicbokeh_ops.renderer import load_renderer
 from magicbokeh_ops.synthesis.dataset import Batches
 from magicbokeh_ops.synthesis.degradation import Degradation
 from magicbokeh_ops.synthesis.sources import Procedural
+from magicbokeh_ops.weights import checkpoint
+from tests.support.memory_peak import peak_of
 
 SEED = 4242  # no training draws from it
 
 
 @pytest.fixture(scope="module")
 def render():
-    return cli.load_renderer(checkpoint.load(NANO), torch.device("cpu"), torch.float32)
+    return load_renderer(checkpoint.load(NANO), torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,7 @@ def test_it_is_small_and_says_what_it_is():
     assert checkpoint.load(NANO).config.prediction == "residual"
 
 
+@pytest.mark.slow
 def test_it_restores_and_blurs_better_than_leaving_the_photo_alone(render, scenes):
     gains = {"bokeh": [], "ssim": [], "in focus": [], "restored": []}
     for sample in scenes:
@@ -63,6 +67,7 @@ def test_it_restores_and_blurs_better_than_leaving_the_photo_alone(render, scene
     assert means["bokeh"] > 2 and means["ssim"] > 0.05 and means["in focus"] > 1 and means["restored"] > 1, means
 
 
+@pytest.mark.slow
 def test_larger_k_blurs_more_outside_the_focus(render, scenes):
     for sample in scenes[:3]:
         far = defocus.defocus_map(sample.disparity, float(sample.focus), 32) > 0.3
@@ -74,16 +79,17 @@ def test_larger_k_blurs_more_outside_the_focus(render, scenes):
         assert detail == sorted(detail, reverse=True), detail
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_neither_tiles_nor_colour_fix_nor_preset_change_it(render):
     """The statistics of its norms are those of the whole picture: tiles of 256 pixels made 60 levels of difference."""
     photo, near = noisy_demo_photo()[..., 60:350, 100:420], demo_photo()[1][..., 60:350, 100:420]
     blur = defocus.defocus_map(near, 0.6, 24)
     mask = defocus.focus_mask(blur)
-    plain = render(photo, blur, mask)[0]
+    plain, latent = render(photo, blur, mask)
     assert torch.equal(render(photo, blur, mask, color_fix="none")[0], plain)
-    released = render(photo, blur, mask, preset="reference")[0]
-    assert (plain - released).abs().max() < 1.01 / 255
+    released, latent_of_released = render(photo, blur, mask, preset="reference")
+    assert (plain - released).abs().max() < 1.01 / 255 and torch.equal(latent, latent_of_released)
     less = render(photo, blur, mask, budget=sampler.Budget(tile=32, codec_tile=48, batch=4))[0]
     assert (less - plain).abs().max() < 0.5 / 255
 
@@ -147,7 +153,7 @@ def test_command_line_takes_it_by_name_and_says_so(tmp_path):
         "-o",
         str(tmp_path / "out.png"),
     ]
-    result = CliRunner().invoke(cli.main, arguments)
+    result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert NANO_LABEL in result.output
     assert files.read_photo(tmp_path / "out.png")[0].shape == (1, 3, 128, 128)

@@ -7,8 +7,8 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from magicbokeh_ops import checkpoint
-from magicbokeh_ops.network import TIMESTEP, Config, ControlNet, ResnetBlock, UNet
+from magicbokeh_ops.model.network import TIMESTEP, Config, ControlNet, ResnetBlock, UNet
+from magicbokeh_ops.weights import checkpoint
 
 SIZES = {"channels": (32, 64, 96, 96), "heads": (2, 4, 3, 0), "groups": 16, "hint_channels": (8, 16, 24, 32)}
 CONFIG = Config(**SIZES)

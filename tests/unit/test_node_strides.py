@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.small_models import nano_like
-from tests.unit import stand_in_host as host
-from tests.unit.layouts import check_layouts
+from tests.support import stand_in_host as host
+from tests.support.layouts import check_layouts
+from tests.support.small_models import nano_like
 from tests.unit.test_strides import photo, plane
 
 nodes = host.nodes
@@ -85,9 +85,16 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     ),
     "MagicBokehMaskedAttention": (lambda focus_mask: masked(focus_mask).focus_mask, [plane()]),
 }
-WITHOUT = {"MagicBokehDemoPhoto", "MagicBokehDepthLoader", "MagicBokehLoader", "MagicBokehSaveCheckpoint"}  # no picture goes in
+WITHOUT = {
+    "MagicBokehDemoPhoto",
+    "MagicBokehPortraitPhoto",
+    "MagicBokehDepthLoader",
+    "MagicBokehLoader",
+    "MagicBokehSaveCheckpoint",
+}  # no picture goes in
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_values_alone_count(name):
     call, inputs = CASES[name]

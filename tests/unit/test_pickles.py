@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from magicbokeh_ops import checkpoint
 from magicbokeh_ops.training.export import _Writer
-from tests.model_files import ADAPTER, refused
+from magicbokeh_ops.weights import checkpoint
+from tests.support.model_files import ADAPTER, refused
 
 
 def small_adapter() -> dict:

@@ -7,7 +7,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from magicbokeh_ops import defocus, lens, overlay, planes, refine, sampler
+from magicbokeh_ops import defocus, lens, overlay, planes, sampler
+from magicbokeh_ops.depth import refine
 
 
 def noise(*size, seed=0):
@@ -44,7 +45,7 @@ MEETINGS = {
 @pytest.mark.parametrize("meet", MEETINGS.values(), ids=MEETINGS)
 def test_a_map_of_another_shape_is_refused_wherever_it_meets_a_photo(meet):
     for height, width in ((80, 90), (120, 80), (800, 1300)):
-        with pytest.raises(ValueError, match=rf"is {width} x {height} pixels and \D+ 120 x 80, which is another shape"):
+        with pytest.raises(ValueError, match=rf"is {width} x {height} pixels and \D+ 120 x 80, a different aspect ratio"):
             meet(ramp(height, width))
     for height, width in ((20, 30), (27, 40), (800, 1200), (120, 182)):
         try:
@@ -64,14 +65,14 @@ def test_rounding_to_pixels_makes_no_other_shape(height, width, scale, rounded):
 def test_stretching_by_a_tenth_makes_another_shape(height, width, scale, factor):
     stretched = [round(height * scale), round(width * scale * factor)]
     assume(min(stretched) >= 60)
-    with pytest.raises(ValueError, match="another shape"):
+    with pytest.raises(ValueError, match="a different aspect ratio"):
         planes.check_same_shape(ramp(*stretched), (height, width), "map")
 
 
 def test_a_map_of_one_value_fits_everything():
     """As the empty mask that Load Image gives, 64 x 64, for a photo without alpha."""
     assert planes.fit(torch.zeros(1, 1, 64, 64), (80, 120), "mask").shape == (1, 1, 80, 120)
-    with pytest.raises(ValueError, match="focus mask is empty"):
+    with pytest.raises(ValueError, match="focus_mask is empty"):
         defocus.focus_from_mask(ramp(80, 120), torch.zeros(1, 1, 64, 64))
 
 
@@ -150,7 +151,7 @@ def test_unknown_pixels_are_filled_from_around(bad, convention):
 def test_unknown_pixels_never_leave_the_range_and_need_one_that_is_known():
     for size in ((1, 1), (1, 9), (64, 1), (33, 47)):
         values = torch.full((1, 1, *size), float("nan"))
-        with pytest.raises(ValueError, match="without one finite value"):
+        with pytest.raises(ValueError, match="without a single finite value"):
             defocus.to_disparity(values, "disparity")
         values[..., -1, -1] = 0.3
         assert torch.allclose(defocus.to_disparity(values, "disparity"), torch.full_like(values, 0.3))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.unit import stand_in_host as host
+from tests.support import stand_in_host as host
 from tests.unit.test_strides import photo, plane
 
 Progress, to_thumbnail = host.nodes.progress.Progress, host.nodes.progress.to_thumbnail

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.attention import peak_of
-from benchmarks.refine import compare, spoil
-from magicbokeh_ops import refine
-from magicbokeh_ops.refine import refine_edges
+from magicbokeh_ops.depth import refine
+from magicbokeh_ops.depth.refine import refine_edges
+from tests.support.memory_peak import peak_of
+from tests.support.spoiled import compare, spoil
 
 
 def scene(side=64, edge=30):
@@ -50,6 +50,7 @@ def test_a_batch_is_its_frames_and_any_size_of_map_will_do():
     assert refine_edges(photos, smaller, 2).shape == (2, 1, 64, 64)
 
 
+@pytest.mark.slow
 def test_the_lens_gains_near_edges():
     """1.5 dB on scenes that were not looked at while the constants were chosen."""
 
@@ -74,6 +75,7 @@ def busy(height=220, width=260):
     return photo.clamp(0, 1), spoil(disparity, 5, 1.0, -0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", [1, 2, 4])
 def test_parts_are_equal_to_the_whole(reach, monkeypatch):
     photo, soft = busy()
@@ -85,6 +87,7 @@ def test_parts_are_equal_to_the_whole(reach, monkeypatch):
     assert ((whole - soft).abs() > 0.02).float().mean() > 0.01
 
 
+@pytest.mark.slow
 def test_parts_take_less_memory_than_the_whole(monkeypatch):
     photo, soft = busy(400, 400)
     whole = peak_of(lambda: refine_edges(photo, soft, 1))
@@ -109,6 +112,7 @@ class Work(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 def test_progress_comes_often_and_may_stop_the_run():
     photo, soft = (planes.repeat(1, 1, 3, 3) for planes in busy())
     said, done = [], []
@@ -145,7 +149,7 @@ def test_any_layout_in_memory_and_any_type_gives_the_same():
 
 def test_bad_input_is_named():
     photo, exact = scene()
-    with pytest.raises(ValueError, match="reach is 0"):
+    with pytest.raises(ValueError, match="is 0; to refine"):
         refine_edges(photo, exact, 0)
     with pytest.raises(ValueError, match="image holds NaN"):
         refine_edges(photo * float("nan"), exact)

@@ -4,7 +4,7 @@ import asyncio
 
 import torch
 
-from tests.unit import stand_in_host as host
+from tests.support import stand_in_host as host
 
 
 def test_nodes_follow_one_another():

@@ -13,34 +13,19 @@ import torch
 from torch import Tensor, nn
 
 import magicbokeh_ops
-from magicbokeh_ops import (
-    attention,
-    checkpoint,
-    cli,
-    clips,
-    codec,
-    color,
-    defocus,
-    depth,
-    files,
-    lens,
-    method,
-    overlay,
-    patch_codec,
-    planes,
-    refine,
-    sampler,
-    tiling,
-    windows,
-)
+from magicbokeh_ops import aperture, clips, color, defocus, depth, files, focus, lens, overlay, planes, sampler, windows
 from magicbokeh_ops.aperture import Aperture
+from magicbokeh_ops.cli import inputs
+from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
 from magicbokeh_ops.lens import edges, kernels
-from magicbokeh_ops.network import Config, ControlNet, UNet
+from magicbokeh_ops.model import attention, method, nano, patch_codec, strips, tiling, vae
+from magicbokeh_ops.model.network import Config, ControlNet, UNet
 from magicbokeh_ops.synthesis import convolution, dataset, degradation
 from magicbokeh_ops.training import distill, losses, run
-from tests.unit.layouts import check_layouts
+from magicbokeh_ops.weights import checkpoint
+from tests.support.layouts import check_layouts
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 
@@ -87,10 +72,10 @@ def written(name: str, write: Callable, read: Callable) -> Callable:
 
 UNET, CONTROLNET = networks()
 RESIDUAL = networks(in_channels=48, out_channels=49, prediction="residual", latent_scale=1.0, hint_channels=(4, 4, 4))
-SD_CODEC = codec.make_codec(checkpoint.read_base(GOLDEN / "sd").vae)
+SD_CODEC = vae.make_codec(checkpoint.read_base(GOLDEN / "sd").vae)
 PATCHES = patch_codec.PatchCodec().eval()
 DEPTH = depth.build(*depth.read_depth(GOLDEN / "depth" / "DAdepth_tiny.pth"), "DAdepth_tiny.pth")
-STRIP = codec.StripConv(8, 8, 3, padding=1), nn.GroupNorm(4, 8)
+CONV, HALVING, NORM = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2), nn.GroupNorm(4, 8)
 
 
 def sample(*pictures: Tensor) -> dataset.Sample:
@@ -99,24 +84,32 @@ def sample(*pictures: Tensor) -> dataset.Sample:
 
 # What is called with tensors only, and with what. Values are drawn anew where a function asks for a kind of them.
 CASES: dict[str, tuple[Callable, list[Tensor]]] = {
-    "attention.attend": (lambda q, k, v: attention.attend(q, k, v, 2), [random(2, 30, 8), random(2, 31, 8), random(2, 31, 8)]),
-    "attention.attend_masked": (
+    "model.attention.attend": (
+        lambda q, k, v: attention.attend(q, k, v, 2),
+        [random(2, 30, 8), random(2, 31, 8), random(2, 31, 8)],
+    ),
+    "model.attention.attend_masked": (
         lambda q, k, v, region: attention.attend_masked(q, k, v, 2, region > 0.4),
         [*(random(2, 30, 8 + i)[..., :8].contiguous() for i in range(3)), random(2, 30)],
     ),
-    "attention.attend_within": (
+    "model.attention.attend_within": (
         lambda q, k, v, region: attention.attend_within(q, k, v, 2, region > 0.4),
         [*(random(2, 30, 8 + i)[..., :8].contiguous() for i in range(3)), random(2, 30)],
     ),
-    "cli.find_focus": (lambda disparity: cli.find_focus(disparity, None, (0.4, 0.6), None), [plane(1)]),
-    "codec.strip_rows": (codec.strip_rows, [photo()]),
+    "cli.inputs.find_focus": (lambda disparity: inputs.find_focus(disparity, None, (0.4, 0.6), None), [plane(1)]),
+    "model.strips.strip_rows": (strips.strip_rows, [photo()]),
     "clips.is_finite": (clips.is_finite, [photo()]),
     "clips.extremes": (lambda values: clips.extremes(lambda: values), [plane()]),
     "clips.percentiles": (lambda values: clips.percentiles(lambda: values, 0.1, 0.9), [plane()]),
     "clips.lower_median": (lambda values: clips.lower_median(lambda: values), [plane()]),
-    "codec.takes_strips": (lambda x: codec.takes_strips(STRIP[0], x), [random(1, 8, 20, 20)]),
-    "codec.convolved": (lambda x: codec.convolved(*STRIP, x), [random(2, 8, 20, 22)]),
-    "codec.DiffusersCodec": (lambda x: SD_CODEC.decode(SD_CODEC.encode(x)), [photo(1, 64, 48)]),
+    "model.strips.takes_strips": (lambda x: strips.takes_strips(CONV, x), [random(1, 8, 20, 20)]),
+    "model.strips.activated": (lambda x: strips.activated(CONV, NORM, x), [random(2, 8, 20, 22)]),
+    "model.strips.upsampled": (
+        lambda x: [strips.upsampled(CONV, x, in_phases) for in_phases in (False, True)],
+        [random(2, 8, 20, 22)],
+    ),
+    "model.strips.downsampled": (lambda x: strips.downsampled(HALVING, x), [random(2, 8, 20, 22)]),
+    "model.vae.Vae": (lambda x: SD_CODEC.decode(SD_CODEC.encode(x)), [photo(1, 64, 48)]),
     "color.srgb_to_linear": (color.srgb_to_linear, [photo()]),
     "color.linear_to_srgb": (color.linear_to_srgb, [photo()]),
     "color.match_mean_and_spread": (color.match_mean_and_spread, [photo(), photo(2, 20, 30)]),
@@ -134,20 +127,27 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "defocus.from_distance": (defocus.from_distance, [plane(), random(1, 1, 20, 18)]),
     "defocus.reciprocal": (defocus.reciprocal, [plane(), random(1, 1, 20, 18)]),
     "defocus.from_inverted_depth": (defocus.from_inverted_depth, [plane()]),
-    "defocus.focus_from_mask": (defocus.focus_from_mask, [plane(), random(1, 1, 60, 54)]),
-    "defocus.focus_from_point": (lambda disparity: defocus.focus_from_point(disparity, 0.3, 0.8), [plane()]),
-    "defocus.focus_from_box": (lambda disparity: defocus.focus_from_box(disparity, 0.1, 0.2, 0.5, 0.9), [plane()]),
-    "defocus.focus_on_nearest": (defocus.focus_on_nearest, [plane(2, 300, 40)]),
+    "aperture.splatted": (lambda points: aperture.splatted(points, 3), [4 * random(2, 30, 2) - 2]),
+    "focus.choose_focus": (
+        lambda disparity, mask: [
+            focus.choose_focus(disparity, mode, mask=mask, box=(0.1, 0.2, 0.5, 0.9)) for mode in focus.MODES
+        ],
+        [plane(), random(1, 1, 60, 54)],
+    ),
+    "focus.focus_from_mask": (defocus.focus_from_mask, [plane(), random(1, 1, 60, 54)]),
+    "focus.focus_from_point": (lambda disparity: defocus.focus_from_point(disparity, 0.3, 0.8), [plane()]),
+    "focus.focus_from_box": (lambda disparity: defocus.focus_from_box(disparity, 0.1, 0.2, 0.5, 0.9), [plane()]),
+    "focus.focus_on_nearest": (defocus.focus_on_nearest, [plane(2, 300, 40)]),
     "defocus.signed_radius": (lambda disparity: defocus.signed_radius(disparity, [0.2, 0.7], 9.0), [plane()]),
     "defocus.defocus_map": (lambda disparity: defocus.defocus_map(disparity, 0.4, 20.0), [plane()]),
     "defocus.focus_mask": (lambda blur: defocus.focus_mask(blur, 0.5, smooth=2, min_area=0.01), [plane()]),
     "planes.with_every_operation": (planes.with_every_operation, [photo()]),
     "defocus.cut_to_8_bit": (defocus.cut_to_8_bit, [plane()]),
-    "defocus.released_focus": (defocus.released_focus, [plane(), random(2, 1, 40, 36)]),
-    "depth.prepare": (lambda image: depth.prepare(image, 70), [photo()]),
-    "depth.standardize": (depth.standardize, [photo()]),
-    "depth.estimate": (lambda image: depth.estimate(DEPTH, image, 56), [photo()]),
-    "depth.disparity": (lambda image: [depth.disparity(DEPTH, image, 56, reach) for reach in (0, 1)], [photo()]),
+    "focus.released_focus": (defocus.released_focus, [plane(), random(2, 1, 40, 36)]),
+    "depth.inference.prepare": (lambda image: depth.prepare(image, 70), [photo()]),
+    "depth.inference.standardize": (depth.standardize, [photo()]),
+    "depth.inference.estimate": (lambda image: depth.estimate(DEPTH, image, 56), [photo()]),
+    "depth.inference.disparity": (lambda image: [depth.disparity(DEPTH, image, 56, reach) for reach in (0, 1)], [photo()]),
     "evaluation.benchmark.check_size": (lambda picture: benchmark.check_size(Path("x.png"), picture, (40, 36)), [photo()]),
     "evaluation.depth.abs_rel_delta1": (
         lambda guess, truth: depth_scores.abs_rel_delta1(guess, 1 / truth, 9.0),
@@ -184,8 +184,9 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda image, disparity: overlay.focus_overlay(image, disparity, 0.4, 9.0, (0.1, 0.2)),
         [photo(), plane()],
     ),
-    "patch_codec.lens_blur": (patch_codec.lens_blur, [random(1, 48, 10, 9), plane(1) / 4]),
-    "patch_codec.PatchCodec": (lambda image: PATCHES.decode(PATCHES.encode(image)), [photo()]),
+    "model.nano.lens_blur": (nano.lens_blur, [random(1, 48, 10, 9), plane(1) / 4]),
+    "model.patch_codec.as_picture": (patch_codec.as_picture, [random(2, 48, 10, 9)]),
+    "model.patch_codec.PatchCodec": (lambda image: PATCHES.decode(PATCHES.encode(image)), [photo()]),
     "planes.check_image": (planes.check_image, [photo()]),
     "planes.check_levels": (lambda image: planes.check_levels(3 * image), [photo()]),
     "planes.check_map": (lambda values: planes.check_map(values, "map"), [plane()]),
@@ -197,34 +198,34 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "planes.fit": (lambda values: [planes.fit(values, size, "map") for size in ((20, 18), (80, 72))], [plane()]),
     "planes.match_batch": (lambda values: planes.match_batch(values, 3, "map"), [plane(1)]),
     "planes.resize": (lambda values: [planes.resize(values, size) for size in ((20, 31), (90, 36))], [plane()]),
-    "refine.refine_edges": (lambda image, disparity: refine.refine_edges(image, disparity, 2), [photo(), plane()]),
-    "method.clean_latent": (method.clean_latent, [random(1, 4, 8, 9), random(1, 4, 8, 9)]),
-    "method.predict": (
+    "depth.refine.refine_edges": (lambda image, disparity: refine.refine_edges(image, disparity, 2), [photo(), plane()]),
+    "model.method.clean_latent": (method.clean_latent, [random(1, 4, 8, 9), random(1, 4, 8, 9)]),
+    "model.method.predict": (
         lambda z, hint, mask: method.predict(UNET, CONTROLNET, z, hint, (mask > 0.4).float()),
         [random(2, 4, 8, 16), plane(2, 64, 128), plane(2, 64, 128)],
     ),
-    "method.predict, residual": (
+    "model.method.predict, residual": (
         lambda z, hint, mask: method.predict(*RESIDUAL, z, hint, (mask > 0.4).float()),
         [random(1, 48, 16, 24), plane(1, 64, 96) / 8, plane(1, 64, 96)],
     ),
-    "sampler.encode_whole": (
+    "model.sampler.encode_whole": (
         lambda image: sampler.encode_whole(PATCHES, image, budget=sampler.Budget(codec_tile=20)),
         [photo(1, 120, 96)],
     ),
-    "sampler.decode_whole": (
+    "model.sampler.decode_whole": (
         lambda latent: sampler.decode_whole(PATCHES, latent, sampler.Budget(codec_tile=20)),
         [random(1, 48, 30, 24)],
     ),
-    "sampler.sample_fast": (
+    "model.sampler.sample_fast": (
         lambda *planes: sampler.sample_fast(PATCHES, dull, *planes),
         [photo(1, 64, 96), plane(1, 64, 96), plane(1, 64, 96)],
     ),
-    "sampler.sample_as_released": (
+    "model.sampler.sample_as_released": (
         lambda *planes: sampler.sample_as_released(PATCHES, dull, *planes),
         [photo(1, 256, 256), plane(1, 256, 256), plane(1, 256, 256)],
     ),
-    "sampler.grow": (lambda x: sampler.grow(x, 64, 8), [photo()]),
-    "sampler.render": (
+    "model.sampler.grow": (lambda x: sampler.grow(x, 64, 8), [photo()]),
+    "model.sampler.render": (
         lambda image, blur, mask: [
             sampler.render(PATCHES, dull, image, blur, mask, preset, color_fix=fix)
             for preset, fix in (("fast", "adain"), ("reference", "wavelet"))
@@ -242,7 +243,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda cutoff: degradation.sinc_kernels(cutoff + 1, torch.tensor([7, 9, 21])),
         [random(3)],
     ),
-    "tiling.blend": (
+    "model.tiling.blend": (
         lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
         [photo(), photo().flip(0)],
     ),
@@ -252,9 +253,8 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         [plane()],
     ),
     "training.distill.relative": (distill.relative, [random(2, 20, 22)]),
-    "training.distill.look": (lambda photos: distill.look(DEPTH, photos), [photo(2, 56, 70)]),
+    "training.distill.WithFeatures": (lambda photos: distill.WithFeatures(DEPTH)(photos), [photo(2, 56, 70)]),
     "training.losses.PictureLoss": (lambda a, b: losses.PictureLoss()(a, b), [photo(), photo().flip(0)]),
-    "training.run.psnr": (run.psnr, [photo(), photo().flip(0), plane()]),
     "training.run.write_sheet": (
         written(
             "a.png",
@@ -267,14 +267,17 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
 
 # Convolutions take the layout as a hint and sum in another order; the step multiplies that by 15.
 ROUNDING = {
-    "codec.convolved": 1e-5,
-    "codec.DiffusersCodec": 2e-4,
-    "method.predict": 1e-3,
-    "method.predict, residual": 1e-4,
-    "training.distill.look": 1e-5,
+    "model.strips.activated": 1e-5,
+    "model.strips.upsampled": 1e-5,
+    "model.strips.downsampled": 1e-5,
+    "model.vae.Vae": 2e-4,
+    "model.method.predict": 1e-3,
+    "model.method.predict, residual": 1e-4,
+    "training.distill.WithFeatures": 1e-5,
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @torch.inference_mode()
 def test_values_alone_count(name):
@@ -284,8 +287,8 @@ def test_values_alone_count(name):
 
 @torch.inference_mode()
 def test_a_codec_in_strips(monkeypatch):
-    monkeypatch.setattr(codec, "STRIP", 2**10)
-    for name in ("codec.DiffusersCodec", "codec.convolved"):
+    monkeypatch.setattr(strips, "STRIP", 2**10)
+    for name in ("model.vae.Vae", *(name for name in CASES if name.startswith("model.strips.") and name in ROUNDING)):
         check_layouts(*CASES[name], ROUNDING[name])
 
 

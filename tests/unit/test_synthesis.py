@@ -15,6 +15,7 @@ from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.defocus import defocus_map, focus_mask
+from magicbokeh_ops.evaluation.metrics import psnr
 from magicbokeh_ops.synthesis import degradation, layered
 from magicbokeh_ops.synthesis.convolution import convolve
 from magicbokeh_ops.synthesis.dataset import Batches
@@ -33,9 +34,8 @@ def noise(*shape, seed=0):
     return torch.rand(*shape, generator=seeded(seed))
 
 
-def psnr(a, b):
-    a, b = (linear_to_srgb(x).clamp(max=1) for x in (a, b))
-    return float(-10 * torch.log10(((a - b) ** 2).mean()))
+def psnr_in_srgb(light, truth):
+    return psnr(*(linear_to_srgb(x).clamp(max=1) for x in (light, truth)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,22 +65,23 @@ def batched(layers, focus, k, margin):
 def test_a_flat_layer_is_blurred_as_by_the_ray_tracer(disparity, aperture):
     layers = [Layer(noise(3, 80, 80) ** 2.2 * 3, torch.ones(1, 80, 80), (disparity, 0.0, 0.0))]
     truth = trace(layers, 0.5, 23.0, rays_for(23 * 0.4), aperture)[:, 12:-12, 12:-12]
-    assert psnr(render(batched(layers, 0.5, 23.0, 12), aperture)[0], truth) > 55
+    assert psnr_in_srgb(render(batched(layers, 0.5, 23.0, 12), aperture)[0], truth) > 55
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_three_slanted_layers_are_close_to_the_ray_tracer(index):
     layers = three_layers(96, 12, seed=3)
     focus = float(layers[index].disparity()[0, 60, 60])
     truth = trace(layers, focus, 10.0, 400)[:, 12:-12, 12:-12]
-    assert psnr(render(batched(layers, focus, 10.0, 12))[0], truth) > 40
+    assert psnr_in_srgb(render(batched(layers, focus, 10.0, 12))[0], truth) > 40
 
 
 def test_a_steep_layer_is_close_to_the_ray_tracer():
     """Its kernels are not discs: rays to one side meet it sooner."""
     layers = [Layer(noise(3, 100, 100), torch.ones(1, 100, 100), (0.0, 0.01, 0.002))]
     truth = trace(layers, 0.5, 18.0, 600)[:, 18:-18, 18:-18]
-    assert psnr(render(batched(layers, 0.5, 18.0, 18))[0], truth) > 42
+    assert psnr_in_srgb(render(batched(layers, 0.5, 18.0, 18))[0], truth) > 42
 
 
 def test_scenes_leave_the_margin_that_blur_needs_and_cross_nowhere(pool):

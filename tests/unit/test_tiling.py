@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magicbokeh_ops.tiling import blend, even_starts, even_tiles, mirrored, smooth_ramp
+from magicbokeh_ops.model.tiling import blend, even_starts, even_tiles, mirrored, released_positions, smooth_ramp
 
 SIZES = st.integers(8, 700)
 
@@ -41,3 +41,16 @@ def test_smooth_ramps_add_up_to_one():
 )
 def test_mirroring(length, wanted, indices):
     assert mirrored(length, wanted).tolist() == indices
+
+
+@given(st.integers(16, 200), st.integers(16, 200))
+def test_released_tiles_cover_everything(height, width):
+    positions = released_positions((height, width), 16, 8)
+    tiles = [torch.ones(1, 1, 16, 16)] * len(positions)
+    assert torch.allclose(blend(tiles, positions, (height, width), 8), torch.ones(1, 1, height, width))
+    assert len(set(positions)) == len(positions)
+
+
+def test_a_short_axis_is_refused():
+    with pytest.raises(ValueError, match="shorter than a tile"):
+        released_positions((10, 40), 16, 8)

@@ -22,7 +22,7 @@ GOLDEN = TESTS / "parity" / "golden"
 
 
 def of_tests(name):
-    spec = importlib.util.spec_from_file_location(f"magicbokeh_{name}", TESTS / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"magicbokeh_{name}", TESTS / "support" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -99,6 +99,7 @@ IMAGES = {
     "with NaN": lambda: noise().index_fill(1, torch.tensor([3]), float("nan")),
     "half white": lambda: (ramp() < 0.5).float()[..., None].expand(-1, -1, -1, 3),
     "one channel": lambda: noise(channels=1),
+    "channels first": lambda: noise().movedim(-1, 1),
     "golden": lambda: golden("image.png"),
     "golden depth": lambda: golden("img_167x251_in126.png", "depth"),
     "fading golden depth": lambda: golden("img_167x251_in126.png", "depth") * torch.tensor([1, 0.5]).view(2, 1, 1, 1),

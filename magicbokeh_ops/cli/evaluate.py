@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import click
+
+from .. import defocus
+from ..renderer import load_renderer
+from ..weights import checkpoint
+from .inputs import compute_device
+from .models import compute_dtype, dtype_option, input_size_option, load_depth, model_options, read_weights
+from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, k_option, named_paths
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--depth-model", type=EXISTING_FOLDER_TOO, help="Finds the disparity in the inputs, instead of disparity/.")
+@click.option("--plain-depth-model", type=EXISTING_FOLDER_TOO, help="Another one, for the method other-depth.")
+@input_size_option
+@k_option
+@model_options
+@click.option(
+    "--also", multiple=True, callback=named_paths, metavar="NAME=FILE", help="Another merged file, as a row; repeatable."
+)
+@click.option(
+    "--outputs",
+    multiple=True,
+    callback=named_paths,
+    metavar="NAME=DIR",
+    help="Finished pictures of another method; repeatable.",
+)
+@click.option(
+    "--methods",
+    help="Some of input, lens, two-stage, no-mask, other-depth and ours, with commas. [default: all for which there are weights]",
+)
+@click.option("--sheet", type=click.IntRange(1), default=4, show_default=True, help="Pictures in sheet.png.")
+@dtype_option
+@device_option
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="A new folder for tables and pictures.")
+def evaluate_command(
+    folder, depth_model, plain_depth_model, input_size, k, base, adapter, model, preset, also, outputs, methods, sheet, dtype, device,
+    output,
+):  # fmt: skip
+    """Compare methods on FOLDER with input/, gt/, mask/ and disparity/, as in the paper's tables. See docs/evaluation.md."""
+    from ..evaluation import benchmark
+
+    device = compute_device(device)
+    dtype = compute_dtype(dtype, device)
+    if output.exists() or not output.parent.is_dir():
+        raise click.UsageError(f"{output} can't be made: give a new folder in one that exists.")
+    has_weights = any((base, adapter, model))
+    if methods is None:
+        kept = {"other-depth": plain_depth_model, "input": True, "lens": True}
+        methods = [name for name in benchmark.METHODS if kept.get(name, has_weights)]
+    else:
+        methods = [name.strip() for name in methods.split(",")]
+    unknown = [name for name in methods if name not in benchmark.METHODS]
+    if unknown:
+        raise click.UsageError(f"There is no method {unknown[0]!r}; choose among {', '.join(benchmark.METHODS)}.")
+    if ("other-depth" in methods) != (plain_depth_model is not None):
+        raise click.UsageError("Method other-depth and --plain-depth-model go together.")
+    taken = [name for name in (*also, *outputs) if name in benchmark.METHODS or (name in also and name in outputs)]
+    if taken:
+        raise click.UsageError(f"The name {taken[0]} is given twice or that of a method; choose another.")
+
+    scenes = benchmark.find_scenes(folder, k)
+    finished = {name: benchmark.find_outputs(path, scenes) for name, path in outputs.items()}
+    maps = None
+    if depth_model is None and (also or methods != ["input"]):
+        maps = benchmark.find_disparity(folder / "disparity", scenes)
+
+    def renderer(weights):
+        return load_renderer(weights, device, dtype)
+
+    def estimator(model):
+        estimate = load_depth(model, input_size, device)
+        return lambda photo: defocus.normalize(estimate(photo), "none" if preset == "reference" else "percentile")
+
+    needed = any(name not in benchmark.WITHOUT_MODEL for name in methods)
+    ours = renderer(read_weights(base, adapter, model, dtype)) if needed else None
+    runs = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
+    runs |= finished
+    runs |= {name: benchmark.find_method(name, ours, preset, device) for name in methods if name != "input"}
+    runs |= {name: benchmark.find_method(name, renderer(checkpoint.load(path)), preset, device) for name, path in also.items()}
+    text = benchmark.evaluate(
+        scenes,
+        output,
+        runs,
+        maps if depth_model is None else estimator(depth_model),
+        None if plain_depth_model is None else estimator(plain_depth_model),
+        preset,
+        device,
+        sheet,
+    )
+    click.echo(f"{text}\n{output.resolve()}")

@@ -1,0 +1,87 @@
+"""Options of commands that load a model, and what they mean."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+from .. import depth, sampler
+from ..demo import NANO, NANO_LABEL
+from ..weights import checkpoint
+from ..weights.parts import DTYPES
+from .inputs import Bar
+from .options import EXISTING, EXISTING_FOLDER_TOO, options
+
+
+class ModelFile(click.Path):
+    """A merged file, or the word nano for the one that comes with the pack."""
+
+    def convert(self, value, param, ctx):
+        if value == "nano":
+            click.echo(f"{NANO_LABEL}: a small model that shows what the full one does, not how well.", err=True)
+            value = NANO
+        return super().convert(value, param, ctx)
+
+
+input_size_option = click.option(
+    "--input-size",
+    type=click.IntRange(14, 4096),
+    default=depth.INPUT_SIZE,
+    show_default=True,
+    help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
+)
+depth_options = options(
+    input_size_option,
+    click.option(
+        "--refine",
+        type=click.IntRange(0, 64),
+        default=0,
+        show_default=True,
+        help="Move soft edges to where the photo has them: half their width in pixels of the photo. 0: off.",
+    ),
+)
+weights_options = options(
+    click.option("--base", type=EXISTING_FOLDER_TOO, help="Stable Diffusion 2.1-base: a diffusers folder or a single file."),
+    click.option("--adapter", type=EXISTING, help="The released MagicBokeh weights (lora.pkl), which go with --base."),
+)
+model_options = options(
+    weights_options,
+    click.option(
+        "--model",
+        type=ModelFile(exists=True, dir_okay=False, path_type=Path),
+        help="A merged file, made by `magicbokeh convert` or ComfyUI, instead of the two; or nano, the demonstration that comes along.",
+    ),
+    click.option(
+        "--preset",
+        type=click.Choice(sampler.PRESETS),
+        default="fast",
+        show_default=True,
+        help="reference: the released procedure to the digit, with its 8-bit disparity, up to three times the work.",
+    ),
+)
+dtype_option = click.option("--dtype", type=click.Choice(list(DTYPES)), help="[default: fp32 on the CPU, fp16 on a GPU]")
+
+
+def compute_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    return DTYPES[name or ("fp32" if device.type == "cpu" else "fp16")]
+
+
+def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dtype: torch.dtype) -> checkpoint.Weights:
+    if model is not None and base is None and adapter is None:
+        return checkpoint.load(model)
+    if model is None and base is not None and adapter is not None:
+        return checkpoint.merge(checkpoint.read_base(base, mapped=True), checkpoint.read_adapter(adapter, mapped=True), dtype)
+    raise click.UsageError("Give either --base and --adapter, or --model.")
+
+
+def load_depth(model: Path, input_size: int, device: torch.device, refine: int = 0) -> Callable[[Tensor], Tensor]:
+    tensors, config = depth.read_depth(model)
+    network = depth.build(tensors, config, model.name).to(device)
+
+    def find(photo: Tensor) -> Tensor:
+        near = depth.disparity(network, photo, input_size)
+        return depth.refine_edges(photo, near, refine, Bar("refine"), device) if refine else near
+
+    return find

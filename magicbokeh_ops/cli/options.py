@@ -1,0 +1,68 @@
+"""Options that several commands share."""
+
+import re
+from pathlib import Path
+
+import click
+
+from .. import defocus
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+OUTPUT = click.Path(dir_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    try:
+        x, y = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not two numbers like 0.5,0.6.") from None
+    return x, y
+
+
+def named_paths(_ctx, _param, values: tuple[str, ...]) -> dict[str, Path]:
+    pairs = {}
+    for value in values:
+        name, _, path = value.partition("=")
+        if not re.fullmatch(r"[\w .+-]*\w", name) or not Path(path).exists():
+            raise click.BadParameter(f"{value!r} is not NAME=PATH of something that exists.")
+        pairs[name] = Path(path)
+    return pairs
+
+
+def options(*some):
+    """Several options as one decorator, in the order in which help lists them."""
+
+    def decorate(command):
+        for option in reversed(some):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+DEPTH_MAP = "Depth map, white = nearest unless --convention says otherwise: picture, EXR, PFM, TIFF, .npy or .npz, of the photo's shape."
+k_option = click.option(
+    "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
+)
+scene_options = options(
+    click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
+    click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
+    click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
+    k_option,
+    click.option(
+        "--convention",
+        type=click.Choice(list(defocus.CONVENTIONS.values())),
+        default="disparity",
+        show_default=True,
+        help="What the map's values mean.",
+    ),
+    click.option("--layer", help="Layer or channel of an EXR map that has several."),
+)
+NORMALIZE = click.Choice(["none", "minmax", "percentile"])
+device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
+output_option = click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")

@@ -1,0 +1,90 @@
+import click
+import torch
+
+from .. import defocus, files, sampler
+from ..renderer import load_renderer
+from .inputs import Bar, compute_device, find_focus, find_k, read_disparity, read_portrait_photo
+from .models import compute_dtype, depth_options, dtype_option, load_depth, model_options, read_weights
+from .options import DEPTH_MAP, EXISTING, EXISTING_FOLDER_TOO, NORMALIZE, device_option, output_option, scene_options
+
+
+@click.command()
+@click.argument("photo", type=EXISTING)
+@click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
+@click.option(
+    "--depth-model",
+    type=EXISTING_FOLDER_TOO,
+    help="Or the model that finds it, as for `magicbokeh depth`. Portrait photos of phones need neither.",
+)
+@depth_options
+@scene_options
+@click.option(
+    "--normalize",
+    type=NORMALIZE,
+    help="How disparity is stretched to 0..1. [default: percentile; none for the reference preset]",
+)
+@model_options
+@click.option("--upscale", type=click.FloatRange(1, sampler.UPSCALE_LIMIT), default=1, show_default=True)
+@click.option(
+    "--color-fix",
+    type=click.Choice(list(sampler.COLOR_FIXES)),
+    default="adain",
+    show_default=True,
+    help="How the colours of the input are kept. nano and its like keep them by themselves: adain does nothing there.",
+)
+@click.option(
+    "--seed", type=click.IntRange(-(2**63), 2**64 - 1), help="Sample the VAE's posterior; its mean is taken otherwise."
+)
+@click.option(
+    "--noise",
+    type=EXISTING,
+    help="Recorded noise of the posterior instead, .npy of (tiles, 4, 64, 64) in the released order, for --preset reference.",
+)
+@dtype_option
+@device_option
+@output_option
+def render_command(
+    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, convention, layer, normalize, base, adapter, model, preset,
+    upscale, color_fix, seed, noise, dtype, device, output,
+):  # fmt: skip
+    """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
+    device = compute_device(device)
+    dtype = compute_dtype(dtype, device)
+    files.check_output(output)
+    released = preset == "reference"
+    normalize = normalize or ("none" if released else "percentile")
+    if disparity is not None and depth_model is not None:
+        raise click.UsageError("Give either --disparity or --depth-model.")
+    portrait = None
+    if disparity is not None:
+        rgb, alpha = files.read_photo(photo)
+        near = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
+    elif depth_model is not None:
+        rgb, alpha = files.read_photo(photo)
+        with torch.inference_mode():
+            near = defocus.normalize(load_depth(depth_model, input_size, device, refine)(rgb), normalize)
+    else:
+        portrait, near = read_portrait_photo(photo, "--disparity or --depth-model")
+        rgb, alpha = portrait.image, portrait.alpha
+    if released:
+        near = defocus.cut_to_8_bit(near)
+    focus, k = find_focus(near, focus, focus_point, focus_mask, released, portrait), find_k(k, portrait)
+    noise = None if noise is None else files.read_array(noise)
+    render = load_renderer(read_weights(base, adapter, model, dtype), device, dtype)
+    blur = defocus.defocus_map(near, focus, k)
+    with torch.inference_mode():
+        result, _ = render(
+            rgb,
+            blur,
+            defocus.focus_mask(blur),
+            preset=preset,
+            upscale=upscale,
+            color_fix=color_fix,
+            seed=seed,
+            noise=noise,
+            progress=Bar("render"),
+        )
+    if alpha is not None:
+        alpha = defocus.resize(alpha, result.shape[-2:])
+    files.write_photo(output, result, alpha, files.read_origin(photo))
+    click.echo(f"{output}: focus {focus:.4f}, K {k:g}")
