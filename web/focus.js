@@ -2,103 +2,12 @@
 // without this script work the same.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { address, chain, executionId, isConnected, isOnPage, load, locatorOf, nameShown, photoOf, replaceStale, widgetOf } from "./graph.mjs";
 import { FocusView, VIEWS } from "./view.mjs";
 import { textFor } from "./text.mjs";
 
 const NODE = "MagicBokehDefocusMap";
-const SUBGRAPH_INPUT = "-10";
-const BYPASSED = 4;
-
-function load(url) {
-  return new Promise((resolve, reject) => {
-    const image = new Image();
-    image.onload = () => resolve(image);
-    image.onerror = () => reject(new Error(`${url} can't be loaded`));
-    image.src = url;
-  });
-}
-
-function address({ filename, subfolder = "", type = "output" }) {
-  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
-}
-
-function allGraphs(graph) {
-  const root = graph.rootGraph ?? app.graph;
-  return [root, ...(root.subgraphs?.values() ?? [])];
-}
-
-/** The node on the level above that stands for a subgraph. */
-function hostOf(subgraph) {
-  for (const graph of allGraphs(subgraph)) {
-    const host = graph.nodes.find((node) => node.subgraph === subgraph);
-    if (host) return host;
-  }
-  return null;
-}
-
-function isNested(node) {
-  return Boolean(node.graph.rootGraph) && node.graph !== node.graph.rootGraph;
-}
-
-/** Key of a node's last outputs on this page. */
-function locatorOf(node) {
-  return isNested(node) ? `${node.graph.id}:${node.id}` : String(node.id);
-}
-
-/** Name of a node in a run: the ids of the subgraph nodes around it, then its own. */
-function executionId(node) {
-  return isNested(node) ? `${executionId(hostOf(node.graph))}:${node.id}` : String(node.id);
-}
-
-function linkInto(node, slot) {
-  const id = node.inputs?.[slot]?.link;
-  return id == null ? null : (node.graph.getLink?.(id) ?? node.graph.links[id] ?? null);
-}
-
-/** The node that makes what enters an input, through reroutes, bypassed nodes and the borders of subgraphs. */
-function originOf(node, slot, steps = 0) {
-  const link = node?.graph && steps < 50 ? linkInto(node, slot) : null;
-  if (!link) return null;
-  if (String(link.origin_id) === SUBGRAPH_INPUT) return originOf(hostOf(node.graph), link.origin_slot, steps + 1);
-  const origin = node.graph.getNodeById(link.origin_id);
-  if (origin?.subgraph && origin.mode !== BYPASSED) return origin.resolveSubgraphOutputLink?.(link.origin_slot)?.outputNode ?? null;
-  if (origin?.type === "Reroute" || origin?.mode === BYPASSED) {
-    const kind = origin.outputs?.[link.origin_slot]?.type;
-    const same = origin.inputs.findIndex((other) => origin.type === "Reroute" || other.type === kind);
-    return originOf(origin, same, steps + 1);
-  }
-  return origin;
-}
-
-/** The widget that says a value: the node's own, or where a subgraph shows it in its place, that. None if a node gives the value. */
-function widgetOf(node, name) {
-  const link = linkInto(node, node.inputs?.findIndex((input) => input.name === name) ?? -1);
-  if (!link) return node.widgets.find((widget) => widget.name === name) ?? null;
-  const host = String(link.origin_id) === SUBGRAPH_INPUT ? hostOf(node.graph) : null;
-  return host ? widgetOf(host, host.inputs[link.origin_slot].name) : null;
-}
-
-/** Address of the photo that will enter the node, as far as the page knows it before a run. */
-function photoOf(node) {
-  const origin = originOf(node, node.inputs?.findIndex((input) => input.name === "image") ?? -1);
-  if (!origin) return null;
-  const output = app.nodeOutputs?.[locatorOf(origin)]?.images?.[0];
-  if (output) return address(output);
-  const file = origin.widgets?.find((widget) => widget.name === "image")?.value;
-  const parts = typeof file === "string" && /^(?:(.*)\/)?([^/[\]]+?)(?:\s*\[(\w+)\])?$/.exec(file);
-  return parts ? address({ filename: parts[2], subfolder: parts[1] ?? "", type: parts[3] ?? "input" }) : null;
-}
-
-function chain(object, name, after) {
-  const before = object[name];
-  object[name] = function (...values) {
-    const result = before?.apply(this, values);
-    after.apply(this, values);
-    return result;
-  };
-}
-
+const NEEDED = { mask: ["focus_mask"], box: ["image", "focus_box"] }; // inputs of each focus_mode
 class FocusNode {
   constructor(node) {
     this.node = node;
@@ -149,9 +58,16 @@ class FocusNode {
       mode: value("focus_mode"),
       value: Number(value("focus")),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",
-      connected: this.node.inputs?.some((input) => input.name === "image" && input.link != null),
+      connected: isConnected(this.node, "image"),
+      missing: this.missing(value("focus_mode")),
       locked: ["focus_x", "focus_y", "focus_mode"].some((name) => !widgetOf(this.node, name)) || Boolean(app.canvas?.read_only && !LiteGraph.vueNodesMode),
     };
+  }
+
+  /** Name, as shown, of an input that the focus_mode needs and that is not connected. */
+  missing(mode) {
+    const name = NEEDED[mode]?.find((needed) => !isConnected(this.node, needed));
+    return name && nameShown(this.node, name);
   }
 
   set({ x, y, k, view }) {
@@ -174,7 +90,7 @@ class FocusNode {
   }
 
   getDepth() {
-    if (this.node.graph) app.queuePrompt(0, 1, [executionId(this.node)]);
+    app.queuePrompt(0, 1, [executionId(this.node)]);
   }
 
   done() {
@@ -189,8 +105,8 @@ class FocusNode {
 
   look() {
     const { node, view } = this;
-    if (!node.graph) return;
-    this.heal();
+    if (!isOnPage(node)) return;
+    replaceStale(view.root);
     if (!view.root.isConnected) return;
     const source = photoOf(node);
     if (source !== this.source) this.show(source);
@@ -236,19 +152,6 @@ class FocusNode {
   async pictures({ photo, disparity, found, size }) {
     const pictures = await Promise.all([photo, disparity].map((file) => load(address(file))));
     return [...pictures, found, size];
-  }
-
-  /** Nodes 2.0 keeps the element of the node that undo has replaced; put ours in its place. */
-  heal() {
-    if (this.view.root.isConnected) return;
-    for (const element of document.querySelectorAll(".magicbokeh-focus")) {
-      const other = element.magicbokeh;
-      if (other !== this.node && !other.graph && String(other.id) === String(this.node.id)) {
-        element.replaceWith(this.view.root);
-        this.view.redraw();
-        return;
-      }
-    }
   }
 
   /** The classic canvas hears nothing over an element: hand on what is meant for it. */

@@ -1,4 +1,4 @@
-// The words of the focus view.
+// The words of the focus view, and of what nodes say on their faces.
 
 const ENGLISH = {
   label: "Photo. Click or drag to focus. Arrow keys move the focus, plus and minus change k, 1 to 3 choose the view, Enter gets the depth.",
@@ -15,10 +15,16 @@ const ENGLISH = {
   noPhoto: "Connect a photo to image",
   noDepth: "Get depth shows what will be sharp",
   notYet: "Get depth finds this focus",
+  needs: "focus_mode {mode} needs a connection to {input}",
   stale: "The photo has changed: Get depth",
   noPreview: "No preview: this browser has no WebGL 2",
   focus: "Focus",
   locked: "focus is connected",
+  missing: "{file} is missing. {link}, put it into {folder} and press R.",
+  maybeMissing: "The base is Stable Diffusion 2.1-base. If it is not there under another name: {link} ({file}), put it into {folder} and press R.",
+  gone: "{file} is missing. Put it into {folder} and press R, or choose another.",
+  optional: "Only photos without a depth map of their own need it.",
+  download: "Download it",
   modes: { mask: "mask", value: "value", box: "box", "nearest subject": "nearest subject" },
 };
 
@@ -37,10 +43,16 @@ const CHINESE = {
   noPhoto: "请将照片连接到“图像”",
   noDepth: "获取深度后可看到清晰区域",
   notYet: "获取深度后才知道此焦点",
+  needs: "对焦方式“{mode}”需要连接 {input}",
   stale: "照片已更换：请重新获取深度",
   noPreview: "无法预览：此浏览器不支持 WebGL 2",
   focus: "焦点",
   locked: "焦点已被连接",
+  missing: "缺少 {file}。{link}，放入 {folder} 后按 R。",
+  maybeMissing: "基础模型为 Stable Diffusion 2.1-base。如果没有以其他名称存放：{link}（{file}），放入 {folder} 后按 R。",
+  gone: "缺少 {file}。请放入 {folder} 后按 R，或另选一个文件。",
+  optional: "仅当照片自身不带深度图时才需要。",
+  download: "请下载",
   modes: { mask: "遮罩", value: "数值", box: "方框", "nearest subject": "最近主体" },
 };
 
@@ -59,10 +71,16 @@ const JAPANESE = {
   noPhoto: "「画像」に写真を接続してください",
   noDepth: "深度を取得すると、鮮明になる範囲が分かります",
   notYet: "このピントは深度の取得後に分かります",
+  needs: "ピントの決め方「{mode}」には {input} への接続が必要です",
   stale: "写真が変わりました。深度を取得し直してください",
   noPreview: "プレビューできません: このブラウザーに WebGL 2 がありません",
   focus: "ピント",
   locked: "ピントは接続されています",
+  missing: "{file} がありません。{link}し、{folder} に置いて R を押してください。",
+  maybeMissing: "ベースは Stable Diffusion 2.1-base です。別の名前で置いていない場合は {link}し（{file}）、{folder} に置いて R を押してください。",
+  gone: "{file} がありません。{folder} に置いて R を押すか、別のファイルを選んでください。",
+  optional: "写真に深度マップが含まれていない場合だけ必要です。",
+  download: "ダウンロード",
   modes: { mask: "マスク", value: "数値", box: "枠", "nearest subject": "最も近い被写体" },
 };
 

@@ -109,8 +109,8 @@ function pixels(picture, side, smooth = true) {
 /**
  * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
  *
- * model: get() -> {x, y, k, mode, value, view, locked, connected} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
- * done(), after a change by key, for undo. text: the words to show.
+ * model: get() -> {x, y, k, mode, value, view, locked, connected, missing} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
+ * done(), after a change by key or wheel, for undo. text: the words to show.
  */
 export class FocusView {
   constructor(model, text) {
@@ -252,8 +252,9 @@ export class FocusView {
     }
   }
 
-  describe({ x, y, k, mode, locked, connected }, focus) {
+  describe({ x, y, k, mode, locked, connected, missing }, focus) {
     const { text } = this;
+    if (missing) return text.needs.replace("{mode}", mode).replace("{input}", missing);
     if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
     if (!this.depth) return text.noDepth;
@@ -290,6 +291,9 @@ export class FocusView {
       this.redraw();
     });
     stage.addEventListener("keydown", (event) => this.key(event));
+    // Nodes 2.0 hands every turn of the wheel on to the canvas before it comes here, unless this says otherwise.
+    const claim = (event) => (stage.dataset.captureWheel = String(Boolean(event.altKey)));
+    for (const name of ["keydown", "keyup", "blur"]) stage.addEventListener(name, claim);
     stage.addEventListener(
       "wheel",
       (event) => {
@@ -297,6 +301,7 @@ export class FocusView {
         event.preventDefault();
         event.stopPropagation();
         this.aperture(-Math.sign(event.deltaY));
+        this.settle();
       },
       { passive: false },
     );
@@ -319,6 +324,11 @@ export class FocusView {
     event.preventDefault();
     event.stopPropagation();
     this.redraw();
+    this.settle();
+  }
+
+  /** Keys and wheel end no action that the page would see; a pause does. */
+  settle() {
     clearTimeout(this.settled);
     this.settled = setTimeout(() => this.model.done(), 250);
   }

@@ -135,6 +135,53 @@ def test_wheel_and_middle_button_reach_the_page(graph):
     assert graph.values().items() >= {"focus_x": 0.5, "focus_y": 0.5}.items()
 
 
+def test_alt_and_wheel_change_k(graph):
+    graph.click(0.25, 0.4)
+    scale = "() => app.canvas.ds.scale"
+    before = graph.run(scale)
+    graph.page.keyboard.down("Alt")
+    graph.page.mouse.wheel(0, -120)
+    graph.page.mouse.wheel(0, -120)
+    graph.page.keyboard.up("Alt")
+    graph.wait(1000)
+    assert graph.values()["k"] == 26 and graph.run(scale) == before
+    graph.page.mouse.wheel(0, -120)
+    graph.wait()
+    assert graph.values()["k"] == 26 and graph.run(scale) > before
+    graph.page.keyboard.press("Control+z")
+    graph.wait(1500)
+    assert graph.values()["k"] == 24
+
+
+def test_what_a_focus_mode_lacks_is_said_before_a_run(graph):
+    graph.of_node("void (node.widgets.find((widget) => widget.name === 'focus_mode').value = 'mask')")
+    graph.wait(900)
+    assert graph.hint() == "focus_mode mask needs a connection to focus_mask"
+    graph.of_node(
+        """void app.graph.nodes.find((other) => other.comfyClass === "LoadImageMask")
+          .connect(0, node, node.inputs.findIndex((input) => input.name === "focus_mask"))"""
+    )
+    graph.wait(900)
+    assert graph.hint() == "Get depth shows what will be sharp"
+
+
+@pytest.mark.parametrize("output, file", [(0, "demo.jpg"), (2, "demo_noisy.jpg")])
+def test_the_demo_photo_is_known_before_a_run(graph, output, file):
+    graph.of_node(
+        f"""void (() => {{
+          const demo = LiteGraph.createNode("MagicBokehDemoPhoto");
+          app.graph.add(demo);
+          demo.connect({output}, node, node.inputs.findIndex((input) => input.name === "image"));
+        }})()"""
+    )
+    graph.wait(1200)
+    with Image.open(ASSETS / file) as photo:
+        expected = photo.resize((128, 128), Image.Resampling.BOX).getpixel((57, 89))
+    assert graph.shown(0.45, 0.7) == pytest.approx(expected, abs=30)
+    graph.click(0.25, 0.4)
+    assert graph.values().items() >= near(0.25, 0.4).items()
+
+
 def test_resize_and_collapse(graph):
     before = graph.stage.bounding_box()
     graph.of_node("node.setSize([node.size[0] + 160, node.size[1] + 120])")

@@ -75,6 +75,38 @@ def test_three_actions_to_a_focused_preview_of_ones_own_photo(canvas):
     assert not canvas.errors
 
 
+def test_undo_in_a_template(canvas):
+    """Of what is opened from the dialog; ComfyUI treats nodes that a script has made otherwise."""
+    open_from_dialog(canvas, "lens_blur")
+    assert canvas.hint() == "Get depth shows what will be sharp"
+    canvas.click(0.3, 0.6)
+    clicked = canvas.values()
+    canvas.get_depth()
+    canvas.page.mouse.move(*canvas.point(0.3, 0.6))
+    canvas.page.mouse.down()
+    canvas.page.mouse.move(*canvas.point(0.5, 0.5), steps=5)
+    canvas.page.mouse.move(*canvas.point(0.8, 0.3), steps=5)
+    canvas.page.mouse.up()
+    canvas.wait(500)
+    dragged = canvas.values()
+    assert dragged != clicked
+    canvas.page.keyboard.press("Control+z")  # once for the whole drag
+    canvas.wait(1500)
+    assert canvas.values() == clicked
+    for key, values in (("Control+y", dragged), ("Control+z", clicked)):
+        canvas.page.keyboard.press(key)
+        canvas.wait(1500)
+        assert canvas.values() == values
+    # What is shown is the node that counts now.
+    canvas.click(0.7, 0.8)
+    assert canvas.prompt()["focus_x"] == canvas.values()["focus_x"] == pytest.approx(0.7, abs=0.01)
+    assert "(70 %, 80 %)" in canvas.hint()
+    canvas.page.keyboard.press("ArrowRight")
+    canvas.wait(500)
+    assert canvas.values()["focus_x"] == pytest.approx(0.705, abs=0.01)
+    assert not canvas.errors
+
+
 def test_app_mode(canvas):
     """On ComfyUI without App mode it is an ordinary graph."""
     open_from_dialog(canvas, "lens_blur.app")

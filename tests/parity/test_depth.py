@@ -184,4 +184,4 @@ def test_render_finds_depth_itself(tmp_path):
     run("render", photo_file, "-d", tmp_path / "d.npy", *weights, "-o", tmp_path / "a.npy")
     run("render", photo_file, "--depth-model", FILE, "--input-size", 126, *weights, "-o", tmp_path / "b.npy")
     assert np.allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), atol=1e-5)
-    assert "either --disparity or --depth-model" in run("render", photo_file, *weights, "-o", tmp_path / "c.npy", code=2)
+    assert "give one with --disparity or --depth-model" in run("render", photo_file, *weights, "-o", tmp_path / "c.npy", code=2)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from magicbokeh_ops import defocus
+from magicbokeh_ops.demo import ASSETS
 from magicbokeh_ops.overlay import focus_overlay
 
 ROOT = Path(__file__).parents[2]
@@ -62,3 +63,8 @@ def test_the_page_computes_what_the_node_computes(tmp_path):
     files = sorted(map(str, (ROOT / "tests" / "web").glob("*.test.mjs")))
     done = subprocess.run(["node", "--test", *files], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_shows_the_demo_photos_that_the_node_gives():
+    for name, file in (("photo", "demo.jpg"), ("noisy", "demo_noisy.jpg")):
+        assert (ROOT / "web" / "demo" / f"{name}.jpg").read_bytes() == (ASSETS / file).read_bytes()

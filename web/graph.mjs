@@ -1,0 +1,128 @@
+// What the page knows of the graph around a node: where its inputs come from, which widgets count, which photo it will get.
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const SUBGRAPH_INPUT = "-10";
+const BYPASSED = 4;
+const DEMO_PHOTOS = { 0: "photo.jpg", 2: "noisy.jpg" }; // by output of Bokeh Demo Photo
+
+export function load(url) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error(`${url} can't be loaded`));
+    image.src = url;
+  });
+}
+
+export function address({ filename, subfolder = "", type = "output" }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+function allGraphs() {
+  const root = app.graph.rootGraph ?? app.graph;
+  return [root, ...(root.subgraphs?.values() ?? [])];
+}
+
+/** Whether the node is one of the workflow on the page. One that undo has replaced still names its graph, but is not in it. */
+export function isOnPage(node) {
+  return allGraphs().some((graph) => graph.nodes.includes(node));
+}
+
+/**
+ * Nodes 2.0 keeps the element of the node that undo has replaced; put `root`, of the node that has taken its place, there. Elements name
+ * their node in `magicbokeh`.
+ */
+export function replaceStale(root) {
+  if (root.isConnected) return;
+  const id = String(root.magicbokeh.id);
+  const stale = [...document.getElementsByClassName(root.className)].find(({ magicbokeh }) => String(magicbokeh.id) === id && !isOnPage(magicbokeh));
+  stale?.replaceWith(root);
+}
+
+/** The node on the level above that stands for a subgraph. */
+function hostOf(subgraph) {
+  for (const graph of allGraphs()) {
+    const host = graph.nodes.find((node) => node.subgraph === subgraph);
+    if (host) return host;
+  }
+  return null;
+}
+
+function isNested(node) {
+  return Boolean(node.graph.rootGraph) && node.graph !== node.graph.rootGraph;
+}
+
+/** Key of a node's last outputs on this page. */
+export function locatorOf(node) {
+  return isNested(node) ? `${node.graph.id}:${node.id}` : String(node.id);
+}
+
+/** Name of a node in a run: the ids of the subgraph nodes around it, then its own. */
+export function executionId(node) {
+  return isNested(node) ? `${executionId(hostOf(node.graph))}:${node.id}` : String(node.id);
+}
+
+function linkInto(node, slot) {
+  const id = node.inputs?.[slot]?.link;
+  return id == null ? null : (node.graph.getLink?.(id) ?? node.graph.links[id] ?? null);
+}
+
+export function isConnected(node, name) {
+  return node.inputs?.some((input) => input.name === name && input.link != null) ?? false;
+}
+
+/** An input's name in the user's language. */
+export function nameShown(node, name) {
+  const input = node.inputs?.find((other) => other.name === name);
+  return input?.label ?? input?.localized_name ?? name;
+}
+
+/** The node, and its output, that makes what enters an input: through reroutes, bypassed nodes and the borders of subgraphs. */
+function originOf(node, slot, steps = 0) {
+  const link = node?.graph && steps < 50 ? linkInto(node, slot) : null;
+  if (!link) return null;
+  if (String(link.origin_id) === SUBGRAPH_INPUT) return originOf(hostOf(node.graph), link.origin_slot, steps + 1);
+  const origin = node.graph.getNodeById(link.origin_id);
+  if (origin?.subgraph && origin.mode !== BYPASSED) {
+    const inner = origin.resolveSubgraphOutputLink?.(link.origin_slot);
+    return inner ? { node: inner.outputNode, slot: inner.link.origin_slot } : null;
+  }
+  if (origin?.type === "Reroute" || origin?.mode === BYPASSED) {
+    const kind = origin.outputs?.[link.origin_slot]?.type;
+    const same = origin.inputs.findIndex((other) => origin.type === "Reroute" || other.type === kind);
+    return originOf(origin, same, steps + 1);
+  }
+  return origin ? { node: origin, slot: link.origin_slot } : null;
+}
+
+/** The widget that says a value: the node's own, or where a subgraph shows it in its place, that. None if a node gives the value. */
+export function widgetOf(node, name) {
+  const link = linkInto(node, node.inputs?.findIndex((input) => input.name === name) ?? -1);
+  if (!link) return node.widgets.find((widget) => widget.name === name) ?? null;
+  const host = String(link.origin_id) === SUBGRAPH_INPUT ? hostOf(node.graph) : null;
+  return host ? widgetOf(host, host.inputs[link.origin_slot].name) : null;
+}
+
+/** Address of the photo that will enter the node, as far as the page knows it before a run. */
+export function photoOf(node) {
+  const { node: origin, slot } = originOf(node, node.inputs?.findIndex((input) => input.name === "image") ?? -1) ?? {};
+  if (!origin) return null;
+  const output = app.nodeOutputs?.[locatorOf(origin)]?.images?.[0];
+  if (output) return address(output);
+  if (origin.comfyClass === "MagicBokehDemoPhoto") return new URL(`demo/${DEMO_PHOTOS[slot]}`, import.meta.url).href;
+  const file = origin.widgets?.find((widget) => widget.name === "image")?.value;
+  const parts = typeof file === "string" && /^(?:(.*)\/)?([^/[\]]+?)(?:\s*\[(\w+)\])?$/.exec(file);
+  return parts ? address({ filename: parts[2], subfolder: parts[1] ?? "", type: parts[3] ?? "input" }) : null;
+}
+
+/** Call `after` too whenever a method of an object is called. */
+export function chain(object, name, after) {
+  const before = object[name];
+  object[name] = function (...values) {
+    const result = before?.apply(this, values);
+    after.apply(this, values);
+    return result;
+  };
+}
