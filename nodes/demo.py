@@ -12,9 +12,8 @@ class DemoPhoto(io.ComfyNode):
     def define_schema(cls):
         return widgets.schema(
             node_id="MagicBokehDemoPhoto",
-            display_name="Bokeh Demo Photo",
+            display_name="Demo Photo",
             description="A portrait that comes with the pack (NASA, public domain) and its disparity, to try the nodes without any file.",
-            search_aliases=["example image", "test image", "bokeh"],
             inputs=[],
             outputs=[
                 io.Image.Output(display_name="image"),

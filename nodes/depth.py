@@ -24,7 +24,6 @@ class LoadDepthModel(io.ComfyNode):
             display_name="Load Depth Model",
             description="Loads Depth Anything V2, or DAdepth.pth of MagicBokeh, which copes with noisy and soft photos. Nothing in a pickle "
             "is executed.",
-            search_aliases=["depth anything", "DAdepth", "depth estimation", "load depth"],
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -69,7 +68,6 @@ class FindDisparity(io.ComfyNode):
             display_name="Disparity From Photo",
             description="Finds how near everything in a photo is (1 = nearest). The frames of a video share one scale, so that nothing "
             "flickers.",
-            search_aliases=["depth estimation", "depth anything", "depth map", "disparity", "bokeh", "depth of field"],
             inputs=[
                 DepthModel.Input("depth_model", tooltip="From Load Depth Model."),
                 io.Image.Input("image", tooltip="The photo, or the frames of a video."),

@@ -20,7 +20,6 @@ class DisparityFrom(io.ComfyNode):
             node_id="MagicBokehDisparityFrom",
             display_name="Disparity From Depth",
             description="Turns any depth map into disparity (1 = nearest), which is what a lens blurs by.",
-            search_aliases=["depth to disparity", "invert depth", "normalize depth", "bokeh", "depth of field"],
             inputs=[
                 io.MultiType.Input(
                     "depth",

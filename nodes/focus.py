@@ -31,10 +31,9 @@ class DefocusMap(io.ComfyNode):
     def define_schema(cls):
         return widgets.schema(
             node_id="MagicBokehDefocusMap",
-            display_name="Defocus Map",
+            display_name="Focus and Defocus Map",
             description="Sets the focus by a point, a mask, a detector's box, on the nearest subject or by a value, and tells how "
             "blurred every pixel will be.",
-            search_aliases=["focus", "depth of field", "circle of confusion", "bokeh", "refocus", "aperture", "autofocus"],
             # So that the page can run up to here and no further, for Get depth.
             is_output_node=True,
             inputs=[
@@ -138,11 +137,10 @@ class FocusMask(io.ComfyNode):
     def define_schema(cls):
         return widgets.schema(
             node_id="MagicBokehFocusMask",
-            display_name="Focus Mask",
+            display_name="In-Focus Mask",
             description="Mask of what is in focus, for the masked attention of MagicBokeh and for compositing.",
-            search_aliases=["in focus mask", "sharp region", "depth of field mask", "bokeh"],
             inputs=[
-                io.Mask.Input("defocus", tooltip="From Defocus Map."),
+                io.Mask.Input("defocus", tooltip="From Focus and Defocus Map."),
                 widgets.fraction(
                     "threshold",
                     ops.FOCUS_THRESHOLD,

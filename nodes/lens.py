@@ -148,16 +148,15 @@ class LensBlur(io.ComfyNode):
     def define_schema(cls):
         return widgets.schema(
             node_id="MagicBokehLensBlur",
-            display_name="Lens Blur",
+            display_name="Bokeh Lens Blur (Depth of Field)",
             description="Depth of field by optics alone: no model, no download. Sharp edges stay clean, highlights become discs.",
-            search_aliases=["bokeh", "depth of field", "dof", "defocus", "background blur", "portrait blur", "tilt shift"],
             inputs=[
                 io.Image.Input("image", tooltip="A photo that is sharp everywhere."),
                 io.Mask.Input("disparity", tooltip="1 = nearest. Any size of the image's shape; it is scaled to the image."),
                 widgets.fraction(
                     "focus",
                     0.5,
-                    "Disparity in focus, 0 = farthest, 1 = nearest. Connect the focus of Defocus Map to set it by a point.",
+                    "Disparity in focus, 0 = farthest, 1 = nearest. Connect it to Focus and Defocus Map to set it by a point.",
                 ),
                 widgets.blur_radius(
                     "k",
@@ -184,7 +183,6 @@ class Sweep(io.ComfyNode):
             node_id="MagicBokehSweep",
             display_name="Focus and Aperture Sweep",
             description="Moves focus and aperture from one setting to another over a number of frames: rack focus, aperture pull.",
-            search_aliases=["rack focus", "focus pull", "animate focus", "bokeh video", "depth of field animation"],
             inputs=[
                 io.Image.Input("image", tooltip="One photo, or the frames of a video."),
                 io.Mask.Input("disparity", tooltip="1 = nearest; one for all frames, or one each."),

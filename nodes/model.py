@@ -33,7 +33,6 @@ class LoadMagicBokeh(io.ComfyNode):
             display_name="Load MagicBokeh",
             description="Loads the MagicBokeh model: the released weights with Stable Diffusion 2.1-base, or one merged file. "
             "Nothing in a pickle is executed.",
-            search_aliases=["bokeh model", "load bokeh", "depth of field model", "super resolution"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
@@ -102,7 +101,6 @@ class SaveCheckpoint(io.ComfyNode):
             display_name="Save MagicBokeh Checkpoint",
             description="Writes model and VAE as one safetensors file, which loads faster and holds no pickle. Load MagicBokeh "
             "offers it after a refresh.",
-            search_aliases=["merge checkpoint", "convert pickle", "save bokeh model"],
             is_output_node=True,
             inputs=[
                 Model.Input("model", tooltip="From Load MagicBokeh."),
@@ -134,10 +132,9 @@ class MaskedAttention(io.ComfyNode):
             node_id="MagicBokehMaskedAttention",
             display_name="MagicBokeh Masked Attention",
             description="Keeps what is in focus and what is not apart inside the network, so that neither bleeds into the other.",
-            search_aliases=["focus aware attention", "bokeh mask", "attention mask"],
             inputs=[
                 Model.Input("model", tooltip="From Load MagicBokeh."),
-                io.Mask.Input("focus_mask", tooltip="What is in focus, from Focus Mask."),
+                io.Mask.Input("focus_mask", tooltip="What is in focus, from In-Focus Mask."),
             ],
             outputs=[Model.Output(display_name="model")],
         )
@@ -155,7 +152,6 @@ class Sampler(io.ComfyNode):
             display_name="MagicBokeh Sampler",
             description="Restores a noisy, soft photo and gives it the bokeh of its defocus map, in one diffusion step. With a "
             "defocus of 0 it only restores.",
-            search_aliases=["bokeh", "depth of field", "super resolution", "restore photo", "refocus", "one step diffusion"],
             inputs=[
                 Model.Input(
                     "model",
@@ -168,7 +164,7 @@ class Sampler(io.ComfyNode):
                     tooltip="The photo, 64 pixels or more on each side. Its alpha channel is not looked at, and handed on as sharp as it is.",
                 ),
                 io.Mask.Input(
-                    "defocus", tooltip="From Defocus Map. Any size of the image's shape; it is scaled to the result."
+                    "defocus", tooltip="From Focus and Defocus Map. Any size of the image's shape; it is scaled to the result."
                 ),
                 io.Float.Input(
                     "upscale",
@@ -177,7 +173,7 @@ class Sampler(io.ComfyNode):
                     max=float(sampler.UPSCALE_LIMIT),
                     step=0.25,
                     round=0.001,
-                    tooltip="Enlarges the photo before it is restored, for small or zoomed-in ones. The k of Defocus Map is then in "
+                    tooltip="Enlarges the photo before it is restored, for small or zoomed-in ones. The k of Focus and Defocus Map is then in "
                     "pixels of the enlarged picture.",
                 ),
                 io.Combo.Input(

@@ -24,19 +24,9 @@ class PortraitPhoto(io.ComfyNode):
     def define_schema(cls):
         return widgets.schema(
             node_id="MagicBokehPortraitPhoto",
-            display_name="Load Portrait Photo",
+            display_name="Load Portrait Mode Photo",
             description="Loads a photo with the depth that portrait modes of phones store in it (Google, Android, Apple). For other photos "
             "a depth model finds it, if one is connected.",
-            search_aliases=[
-                "load image",
-                "phone photo",
-                "portrait mode",
-                "depth photo",
-                "GDepth",
-                "HEIC",
-                "bokeh",
-                "depth of field",
-            ],
             inputs=[
                 io.Combo.Input(
                     "image",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from comfy_api.latest import io
 
 from ..magicbokeh_ops.defocus import K_TRAINED
+from .search import ALIASES
 
 K_DEFAULT, K_LIMIT = 24.0, 512.0
 DEFOCUS_LIMIT = K_LIMIT / K_TRAINED  # of the maps that such a k gives
@@ -20,8 +21,8 @@ def build(kind: Callable, *args, **kwargs):
     return kind(*args, **{key: value for key, value in kwargs.items() if key in known or key not in NEWER})
 
 
-def schema(**kwargs) -> io.Schema:
-    return build(io.Schema, category="image/bokeh", **kwargs)
+def schema(node_id: str, **kwargs) -> io.Schema:
+    return build(io.Schema, node_id=node_id, category="image/bokeh", search_aliases=ALIASES[node_id], **kwargs)
 
 
 def fraction(name: str, default: float, tooltip: str, **more):

@@ -1,11 +1,14 @@
-"""Help pages and languages."""
+"""Help pages, languages and words to search for."""
 
 import ast
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+
+from tests.support.search_words import WORDS
 
 PACK = Path(__file__).parents[2]
 LANGUAGES = ("en", "zh", "ja")
@@ -54,3 +57,16 @@ def test_every_node_has_a_help_page_with_its_inputs(name):
     rows = re.findall(r"^\| ([\w, ]+) \|", text, re.MULTILINE)[1:]
     named = {part for row in rows for part in row.split(", ")}
     assert named <= set(words("en")[name].get("inputs", {})), name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_are_where_the_search_looks(language):
+    """And no other node claims them. Which comes first is ComfyUI's doing: tests/browser/test_search.py."""
+    aliases = runpy.run_path(str(PACK / "nodes" / "search.py"))["ALIASES"]
+    assert sorted(aliases) == node_ids()
+    for node, (in_name, others) in WORDS[language].items():
+        for word in in_name:
+            name = words(language)[node]["display_name"]
+            assert word in name.lower() or word in node.lower(), (word, name)
+        for word in in_name + others:
+            assert [name for name in aliases if word in aliases[name]] == [node], word

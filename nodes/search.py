@@ -1,0 +1,76 @@
+"""Words that find a node in ComfyUI's search, in English, Chinese and Japanese.
+
+ComfyUI first lists nodes that have the word in their name or id, then those that have it here. All of these are equal but for the
+length of their names, so a word that several nodes could claim belongs to the one that should come first (docs/languages.md).
+"""
+
+_WORDS = {
+    "MagicBokehLensBlur": (
+        "bokeh, depth of field, shallow depth of field, dof, blur background, background blur, portrait blur, tilt shift, miniature, "
+        "lens, fast lens, refocus photo",
+        "虚化, 背景虚化, 背景模糊, 景深, 浅景深, 散景, 光斑, 移轴, 微缩, 镜头, 镜头模糊, 大光圈",
+        "ボケ, ぼけ, 背景ボケ, 背景ぼかし, 被写界深度, 玉ボケ, チルトシフト, ミニチュア, ジオラマ, レンズ, レンズぼかし",
+    ),
+    "MagicBokehSweep": (
+        "rack focus, focus pull, pull focus, animate focus, bokeh video, aperture pull",
+        "移焦, 拉焦",
+        "送りピント, フォーカス送り",
+    ),
+    "MagicBokehDefocusMap": (
+        "focus, focus point, autofocus, click to focus, aperture, circle of confusion",
+        "对焦, 自动对焦, 点击对焦, 焦点, 光圈, 弥散圆",
+        "ピント, ピント合わせ, 自動焦点, 絞り, 錯乱円",
+    ),
+    "MagicBokehFocusMask": (
+        "in focus mask, focus mask, sharp region",
+        "清晰区域",
+        "合焦領域",
+    ),
+    "MagicBokehPortraitPhoto": (
+        "portrait mode, phone photo, depth photo, GDepth, HEIC, load image",
+        "人像模式, 人像照片, 手机照片",
+        "ポートレート, ポートレートモード, スマホ写真",
+    ),
+    "MagicBokehDisparity": (
+        "depth estimation, depth anything, depth map, disparity",
+        "深度估计, 深度图, 视差图",
+        "深度推定, 深度マップ, デプスマップ, 視差マップ",
+    ),
+    "MagicBokehDisparityFrom": (
+        "depth to disparity, invert depth, normalize depth",
+        "反转深度, 深度归一化",
+        "深度反転, 深度の正規化",
+    ),
+    "MagicBokehDepthLoader": (
+        "load depth, depth anything, DAdepth, depth estimation",
+        "加载深度, 深度估计模型",
+        "深度推定モデル, デプスモデル",
+    ),
+    "MagicBokehSampler": (
+        "refocus, super resolution, restore photo, upscale photo, denoise photo, one step diffusion",
+        "重新对焦, 照片修复, 超分辨率, 去噪",
+        "リフォーカス, 写真復元, 超解像, ノイズ除去",
+    ),
+    "MagicBokehLoader": (
+        "bokeh model, load bokeh",
+        "加载模型",
+        "モデル読み込み",
+    ),
+    "MagicBokehMaskedAttention": (
+        "focus aware attention, attention mask",
+        "注意力遮罩",
+        "アテンションマスク",
+    ),
+    "MagicBokehSaveCheckpoint": (
+        "merge checkpoint, convert pickle, save bokeh model",
+        "合并检查点, 保存模型",
+        "チェックポイント統合, モデル保存",
+    ),
+    "MagicBokehDemoPhoto": (
+        "example image, test image, sample photo",
+        "示例图像, 测试图像",
+        "サンプル画像, テスト画像",
+    ),
+}
+
+ALIASES = {node_id: ", ".join(rows).split(", ") for node_id, rows in _WORDS.items()}

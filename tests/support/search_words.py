@@ -1,0 +1,26 @@
+"""What people type to find a node, and the node of this pack that they should see first."""
+
+# Words that are in the node's name, which every ComfyUI looks at; and others, which only newer ones find, by the aliases.
+WORDS = {
+    "en": {
+        "MagicBokehLensBlur": (
+            ["bokeh", "depth of field", "lens"],
+            ["blur background", "background blur", "tilt shift", "miniature", "dof"],
+        ),
+        "MagicBokehDefocusMap": (["focus"], ["autofocus"]),
+        "MagicBokehPortraitPhoto": (["portrait mode"], []),
+        "MagicBokehSampler": ([], ["refocus"]),
+    },
+    "zh": {
+        "MagicBokehLensBlur": (["虚化", "背景虚化", "景深", "散景", "镜头"], ["移轴", "微缩"]),
+        "MagicBokehDefocusMap": (["对焦"], ["焦点"]),
+        "MagicBokehPortraitPhoto": (["人像模式"], []),
+        "MagicBokehSampler": ([], ["重新对焦"]),
+    },
+    "ja": {
+        "MagicBokehLensBlur": (["ボケ", "背景ぼかし", "被写界深度", "レンズ"], ["チルトシフト", "ミニチュア"]),
+        "MagicBokehDefocusMap": (["ピント"], []),
+        "MagicBokehPortraitPhoto": (["ポートレート"], []),
+        "MagicBokehSampler": ([], ["リフォーカス"]),
+    },
+}
