@@ -47,16 +47,31 @@ def test_english_is_what_the_nodes_say():
             assert place.get("tooltip", entry["description"]) in said, (name, place)
 
 
+def help_page(name: str, language: str) -> Path:
+    """Where ComfyUI looks: first for a page of the language, then for the one of all others."""
+    docs = PACK / "web" / "docs"
+    return docs / f"{name}.md" if language == "en" else docs / name / f"{language}.md"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", node_ids())
-def test_every_node_has_a_help_page_with_its_inputs(name):
-    page = PACK / "web" / "docs" / f"{name}.md"
-    text = page.read_text(encoding="utf-8")
-    assert text.startswith(f"# {words('en')[name]['display_name']}\n")
-    for picture in re.findall(r"\]\((images/[^)]+)\)", text):
-        assert (page.parent / picture).exists(), picture
-    rows = re.findall(r"^\| ([\w, ]+) \|", text, re.MULTILINE)[1:]
-    named = {part for row in rows for part in row.split(", ")}
-    assert named <= set(words("en")[name].get("inputs", {})), name
+def test_every_node_has_a_help_page_with_its_inputs(name, language):
+    text = help_page(name, language).read_text(encoding="utf-8")
+    said = words(language)[name]
+    assert text.startswith(f"# {said['display_name']}\n")
+    # Links are relative to the folder of the English pages, in all languages.
+    pictures = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert all((PACK / "web" / "docs" / picture).exists() for picture in pictures)
+    rows = re.findall(r"^\| ([\w, 、]+) \|", text, re.MULTILINE)[1:]
+    named = [part for row in rows for part in re.split(", |、", row)]
+    assert set(named) <= {entry["name"] for entry in said.get("inputs", {}).values()}
+    if language != "en":
+        english = help_page(name, "en").read_text(encoding="utf-8")
+        assert pictures == re.findall(r"\]\((images/[^)]+)\)", english)
+        assert re.findall(r"^\*\*|^\||^#", text, re.MULTILINE) == re.findall(r"^\*\*|^\||^#", english, re.MULTILINE)
+        keys = {entry["name"]: key for key, entry in said.get("inputs", {}).items()}
+        in_english = re.findall(r"^\| ([\w, ]+) \|", english, re.MULTILINE)[1:]
+        assert ", ".join(keys[part] for part in named) == ", ".join(in_english)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
