@@ -1,7 +1,7 @@
 """Words that find a node in ComfyUI's search, in English, Chinese and Japanese.
 
-ComfyUI first lists nodes that have the word in their name or id, then those that have it here. All of these are equal but for the
-length of their names, so a word that several nodes could claim belongs to the one that should come first (docs/languages.md).
+ComfyUI first lists nodes that have the word in their name or id, then those that have it here; among these the length of a node's
+name counts. So a word that several nodes could claim belongs to the one that should come first (docs/languages.md).
 """
 
 _WORDS = {
