@@ -24,7 +24,7 @@ class PortraitPhoto(io.ComfyNode):
     def define_schema(cls):
         return widgets.schema(
             node_id="MagicBokehPortraitPhoto",
-            display_name="Load Portrait Mode Photo",
+            display_name="Load Portrait Photo",
             description="Loads a photo with the depth that portrait modes of phones store in it (Google, Android, Apple). For other photos "
             "a depth model finds it, if one is connected.",
             inputs=[

@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 
 const SUBGRAPH_INPUT = "-10";
 const BYPASSED = 4;
-const DEMO_PHOTOS = { 0: "photo.jpg", 2: "noisy.jpg" }; // by output of Bokeh Demo Photo
+const DEMO_PHOTOS = { 0: "photo.jpg", 2: "noisy.jpg" }; // by output of Demo Photo
 
 export function load(url) {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-"""Load Portrait Mode Photo where ComfyUI decides what runs."""
+"""Load Portrait Photo where ComfyUI decides what runs."""
 
 import urllib.error
 

@@ -8,7 +8,7 @@ WORDS = {
             ["blur background", "background blur", "tilt shift", "miniature", "dof"],
         ),
         "MagicBokehDefocusMap": (["focus"], ["autofocus"]),
-        "MagicBokehPortraitPhoto": (["portrait mode"], []),
+        "MagicBokehPortraitPhoto": (["portrait"], ["portrait mode"]),
         "MagicBokehSampler": ([], ["refocus"]),
     },
     "zh": {

@@ -1,4 +1,4 @@
-"""Load Portrait Mode Photo on a stand-in for ComfyUI."""
+"""Load Portrait Photo on a stand-in for ComfyUI."""
 
 import os
 from pathlib import Path

@@ -60,7 +60,7 @@ SWEEP = {**LENS, "frames": 2}
 BOX = {"disparity": ramp(), "image": photo(), "focus_mode": "box"}
 MASK = {"disparity": ramp(), "image": photo(), "focus_mode": "mask"}
 WRONG = {
-    # Load Portrait Mode Photo, whose input is a file
+    # Load Portrait Photo, whose input is a file
     "page as a photo": ("PortraitPhoto", "page.jpg", {"image": "page.jpg"}),
     "photo of floats": ("PortraitPhoto", "float.tif", {"image": "float.tif"}),
     "refine below 0 of a portrait": ("PortraitPhoto", "refine", {"image": "magicbokeh_demo.jpg", "refine": -1}),
