@@ -27,7 +27,7 @@ _WORDS = {
         "合焦領域",
     ),
     "MagicBokehPortraitPhoto": (
-        "portrait mode, phone photo, depth photo, GDepth, HEIC, load image",
+        "portrait, portrait mode, phone photo, depth photo, GDepth, HEIC, load image",
         "人像模式, 人像照片, 手机照片",
         "ポートレート, ポートレートモード, スマホ写真",
     ),

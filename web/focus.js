@@ -2,16 +2,15 @@
 // without this script work the same.
 
 import { app } from "../../scripts/app.js";
-import { address, chain, executionId, isConnected, isOnPage, load, locatorOf, nameShown, photoOf, replaceStale, widgetOf } from "./graph.mjs";
+import { address, chain, executionId, isConnected, isOnPage, load, locatorOf, nameShown, photoOf, registerOnce, replaceStale, widgetOf, wordsOfPage } from "./graph.mjs";
 import { FocusView, VIEWS } from "./view.mjs";
-import { textFor } from "./text.mjs";
 
 const NODE = "MagicBokehDefocusMap";
 const NEEDED = { mask: ["focus_mask"], box: ["image", "focus_box"] }; // inputs of each focus_mode
 class FocusNode {
   constructor(node) {
     this.node = node;
-    const text = textFor(app.extensionManager?.setting?.get?.("Comfy.Locale"));
+    const text = wordsOfPage();
     this.view = new FocusView(this, text);
     this.view.root.magicbokeh = node;
     this.widget = node.addDOMWidget("focus_view", "MAGICBOKEH_FOCUS_VIEW", this.view.root, {
@@ -176,12 +175,6 @@ class FocusNode {
   }
 }
 
-// A second copy of the pack, in a folder of another name, would end in an error on the page.
-if (!app.extensions.some((extension) => extension.name === "magicbokeh.focus")) {
-  app.registerExtension({
-    name: "magicbokeh.focus",
-    nodeCreated(node) {
-      if (node.comfyClass === NODE) new FocusNode(node);
-    },
-  });
-}
+registerOnce("magicbokeh.focus", (node) => {
+  if (node.comfyClass === NODE) new FocusNode(node);
+});

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { textFor } from "./text.mjs";
 
 const SUBGRAPH_INPUT = "-10";
 const BYPASSED = 4;
@@ -125,4 +126,14 @@ export function chain(object, name, after) {
     after.apply(this, values);
     return result;
   };
+}
+
+/** Words of the page's language. */
+export function wordsOfPage() {
+  return textFor(app.extensionManager?.setting?.get?.("Comfy.Locale"));
+}
+
+/** Register an extension that acts on new nodes; that of a second copy of the pack, in a folder of another name, would end in an error. */
+export function registerOnce(name, nodeCreated) {
+  if (!app.extensions.some((extension) => extension.name === name)) app.registerExtension({ name, nodeCreated });
 }

@@ -2,8 +2,7 @@
 // portrait photo has brought along.
 
 import { app } from "../../scripts/app.js";
-import { chain, isOnPage, locatorOf, replaceStale, widgetOf } from "./graph.mjs";
-import { textFor } from "./text.mjs";
+import { chain, isOnPage, locatorOf, registerOnce, replaceStale, widgetOf, wordsOfPage } from "./graph.mjs";
 
 const HUB = "https://huggingface.co/";
 const ADAPTER = {
@@ -90,7 +89,7 @@ function bold(words) {
 class Note {
   constructor(node) {
     this.node = node;
-    this.text = textFor(app.extensionManager?.setting?.get?.("Comfy.Locale"));
+    this.text = wordsOfPage();
     if (!document.getElementById("magicbokeh-note-style")) {
       document.head.append(Object.assign(document.createElement("style"), { id: "magicbokeh-note-style", textContent: STYLE }));
     }
@@ -143,11 +142,6 @@ class Note {
   }
 }
 
-if (!app.extensions.some((extension) => extension.name === "magicbokeh.notes")) {
-  app.registerExtension({
-    name: "magicbokeh.notes",
-    nodeCreated(node) {
-      if (node.comfyClass in MISSING || node.comfyClass === "MagicBokehPortraitPhoto") new Note(node);
-    },
-  });
-}
+registerOnce("magicbokeh.notes", (node) => {
+  if (node.comfyClass in MISSING || node.comfyClass === "MagicBokehPortraitPhoto") new Note(node);
+});

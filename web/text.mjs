@@ -25,7 +25,7 @@ const ENGLISH = {
   gone: "{file} is missing. Put it into {folder} and press R, or choose another.",
   optional: "Only photos without a depth map of their own need it.",
   download: "Download it",
-  modes: { mask: "mask", value: "value", box: "box", "nearest subject": "nearest subject" },
+  values: {}, // of dropdowns, where they are not shown as they are
 };
 
 const CHINESE = {
@@ -53,7 +53,30 @@ const CHINESE = {
   gone: "缺少 {file}。请放入 {folder} 后按 R，或另选一个文件。",
   optional: "仅当照片自身不带深度图时才需要。",
   download: "请下载",
-  modes: { mask: "遮罩", value: "数值", box: "对焦框", "nearest subject": "最近主体" },
+  values: {
+    point: "点",
+    mask: "遮罩",
+    value: "数值",
+    box: "对焦框",
+    "nearest subject": "最近主体",
+    automatic: "自动",
+    "none (merged file)": "无（合并文件）",
+    "nano, demonstration (comes with the pack)": "nano，演示（随包附带）",
+    "disparity (near = white)": "视差（近 = 白）",
+    "inverted depth (near = white)": "反转深度（近 = 白）",
+    "depth (near = black)": "深度（近 = 黑）",
+    "distance (in any unit)": "距离（任意单位）",
+    percentile: "百分位",
+    minmax: "最小值到最大值",
+    none: "无",
+    linear: "匀速",
+    "ease in and out": "缓入缓出",
+    "ease in": "缓入",
+    "ease out": "缓出",
+    wavelet: "小波",
+    fast: "快速",
+    reference: "参考（论文作者的流程）",
+  },
 };
 
 const JAPANESE = {
@@ -81,7 +104,30 @@ const JAPANESE = {
   gone: "{file} がありません。{folder} に置いて R を押すか、別のファイルを選んでください。",
   optional: "写真に深度マップが含まれていない場合だけ必要です。",
   download: "ダウンロード",
-  modes: { mask: "マスク", value: "数値", box: "ピント枠", "nearest subject": "最も近い被写体" },
+  values: {
+    point: "点",
+    mask: "マスク",
+    value: "数値",
+    box: "ピント枠",
+    "nearest subject": "最も近い被写体",
+    automatic: "自動",
+    "none (merged file)": "なし（統合ファイル）",
+    "nano, demonstration (comes with the pack)": "nano、デモ用（同梱）",
+    "disparity (near = white)": "視差（近い = 白）",
+    "inverted depth (near = white)": "反転深度（近い = 白）",
+    "depth (near = black)": "深度（近い = 黒）",
+    "distance (in any unit)": "距離（単位は任意）",
+    percentile: "パーセンタイル",
+    minmax: "最小〜最大",
+    none: "なし",
+    linear: "一定",
+    "ease in and out": "緩急（始めと終わり）",
+    "ease in": "緩やかに始める",
+    "ease out": "緩やかに終える",
+    wavelet: "ウェーブレット",
+    fast: "高速",
+    reference: "リファレンス（論文の手順）",
+  },
 };
 
 /** The words for a language of ComfyUI, such as "zh" or "zh-TW". */

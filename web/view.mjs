@@ -254,12 +254,12 @@ export class FocusView {
 
   describe({ x, y, k, mode, locked, connected, missing }, focus) {
     const { text } = this;
-    if (missing) return text.needs.replace("{mode}", mode).replace("{input}", missing);
+    if (missing) return text.needs.replace("{mode}", text.values[mode] ?? mode).replace("{input}", missing);
     if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
     if (!this.depth) return text.noDepth;
     if (focus === null) return text.notYet;
-    const where = mode === "point" ? `${Math.round(100 * x)} %, ${Math.round(100 * y)} %` : (text.modes[mode] ?? mode);
+    const where = mode === "point" ? `${Math.round(100 * x)} %, ${Math.round(100 * y)} %` : (text.values[mode] ?? mode);
     return `${text.focus} ${focus.toFixed(3)} (${where}), K ${k}${locked ? `; ${text.locked}` : ""}`;
   }
 

@@ -144,3 +144,24 @@ def test_a_portrait_photo_says_what_it_has_brought(canvas):
     canvas.wait(1500)
     assert not note(canvas)
     assert not canvas.errors
+
+
+def test_values_of_dropdowns_in_the_users_language(canvas):
+    """ComfyUI 0.3.64 shows the values themselves; what is queued is the same everywhere."""
+    canvas.host.post("/settings", {"Comfy.Locale": "ja"})
+    canvas.open()
+    add(canvas, "MagicBokehDefocusMap")
+    canvas.run(PUT, ["focus_mode", "nearest subject"])
+    canvas.wait(1000)
+    shown = canvas.run(
+        """() => {
+          const widget = app.graph.nodes[0].widgets.find((widget) => widget.name === "focus_mode");
+          return [widget.value, widget._displayValue ?? widget.displayValue ?? widget.value];
+        }"""
+    )
+    old = canvas.host.version == "0.3.64"
+    assert shown == ["nearest subject", "nearest subject" if old else "最も近い被写体"]
+    if canvas.modern:
+        assert canvas.page.get_by_text("最も近い被写体").count()
+    canvas.host.post("/settings", {"Comfy.Locale": "en"})
+    assert not canvas.errors

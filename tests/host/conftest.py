@@ -93,7 +93,7 @@ def link_pack(place: Path) -> None:
 
 
 class Host:
-    """A running server. `install` puts the pack at the place it is given, `flags` go to ComfyUI."""
+    """A running server. `install` puts the pack at the place it is given, `flags` go to ComfyUI, `fill` puts models into a folder."""
 
     def __init__(
         self,
@@ -102,12 +102,13 @@ class Host:
         base: Path,
         install: Callable[[Path], object] = link_pack,
         flags: Sequence[str] = (),
+        fill: Callable[[Path], object] = put_models,
     ):
         for folder in ("custom_nodes", "models", "input", "output", "temp", "user"):
             (base / folder).mkdir()
         install(base / "custom_nodes" / "magicbokeh")
         (base / "custom_nodes" / "probe").symlink_to(Path(__file__).parent / "probe_pack", target_is_directory=True)
-        put_models(base / "models")
+        fill(base / "models")
         with Image.open(ASSETS / "demo.jpg") as photo:
             photo.save(base / "input" / "example.png")  # what a new ComfyUI has there
         with socket.socket() as free:

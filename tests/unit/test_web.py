@@ -16,9 +16,21 @@ from magicbokeh_ops.overlay import focus_overlay
 ROOT = Path(__file__).parents[2]
 
 
+OF_FILES = {"automatic", "none (merged file)", "nano, demonstration (comes with the pack)"}  # beside the files themselves
+SAME_EVERYWHERE = {"adain"}
+
+
+def choices() -> list[str]:
+    """What the nodes' dropdowns offer, apart from files."""
+    nodes = json.loads((ROOT / "tests" / "host" / "object_info" / "0.33.0.json").read_text(encoding="utf-8"))
+    inputs = [spec for node in nodes.values() for kind in node["input"].values() for spec in kind.values()]
+    found = {option for kind, *more in inputs if kind == "COMBO" for option in more[0].get("options", ())}
+    return sorted(found - SAME_EVERYWHERE | OF_FILES)
+
+
 def vectors() -> dict:
     torch.manual_seed(0)
-    out = {"points": [], "bands": []}
+    out = {"points": [], "bands": [], "choices": choices()}
     integers = torch.tensor([0, 1, 255, 256, 40000, 65535])
     packed = torch.stack([integers // 256, integers % 256, torch.zeros(6).long(), torch.full((6,), 255)], 1)
     out["packed"] = {"bytes": packed.flatten().tolist(), "values": (integers / 65535).tolist()}
