@@ -98,6 +98,7 @@ class Note {
     this.root.magicbokeh = node;
     this.content = this.root.appendChild(document.createElement("div"));
     this.height = 0;
+    this.added = 0;
     this.widget = node.addDOMWidget("note", "MAGICBOKEH_NOTE", this.root, {
       serialize: false,
       hideOnZoom: false,
@@ -129,9 +130,17 @@ class Note {
     // The classic canvas asks before it draws; Nodes 2.0 goes by the element.
     const height = root.isConnected && this.content.childNodes.length ? this.content.offsetHeight + 8 : 0;
     if (height === this.height) return;
-    if (!LiteGraph.vueNodesMode) node.setSize([node.size[0], node.size[1] + height - this.height]);
     this.height = height;
+    if (!LiteGraph.vueNodesMode) this.makeRoom();
     node.graph.setDirtyCanvas(true, true);
+  }
+
+  /** As much higher as the note needs, and no longer than it does. */
+  makeRoom() {
+    const { node } = this;
+    const before = node.size[1] - this.added;
+    this.added = Math.max(0, node.computeSize()[1] - before);
+    node.setSize([node.size[0], before + this.added]);
   }
 
   sentence({ file, folder, url, maybe, optional }) {

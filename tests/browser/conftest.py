@@ -1,12 +1,14 @@
 """A real Chromium in front of every ComfyUI found, in both of its renderers where it has two."""
 
 import shutil
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from magicbokeh_ops.demo import ASSETS
-from tests.host.conftest import HOSTS, Host
+from tests.host.conftest import HOSTS, Host, put_models
 
 try:
     from playwright.sync_api import Page, sync_playwright
@@ -73,12 +75,12 @@ def browser():
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
     """Started when first asked for."""
-    started: dict[str, Host] = {}
+    started: dict[tuple, Host] = {}
 
-    def get(path, python) -> Host:
-        if str(path) not in started:
-            started[str(path)] = Host(path, python, tmp_path_factory.mktemp("comfyui"))
-        return started[str(path)]
+    def get(path, python, fill=put_models) -> Host:
+        if (path, fill) not in started:
+            started[path, fill] = Host(path, python, tmp_path_factory.mktemp("comfyui"), fill=fill)
+        return started[path, fill]
 
     yield get
     for server in started.values():
@@ -89,6 +91,17 @@ def servers(tmp_path_factory):
 def place(request, servers) -> tuple[Host, bool]:
     path, python, modern = request.param
     return servers(path, python), modern
+
+
+def no_models(folder: Path) -> None:
+    """What a newcomer has."""
+
+
+@pytest.fixture
+def new_place(place, servers) -> tuple[Host, bool]:
+    """The same ComfyUI without any model."""
+    host, modern = place
+    return servers(host.path, host.python, no_models), modern
 
 
 class Canvas:
@@ -189,13 +202,23 @@ class Canvas:
         self.wait(300)
 
 
+@contextmanager
+def opened(browser, place, density=1):
+    context = browser.new_context(viewport={"width": 1500, "height": 1000}, device_scale_factor=density)
+    yield Canvas(context.new_page(), *place)
+    context.close()
+
+
 @pytest.fixture
 def canvas(request, browser, place):
-    density = getattr(request, "param", 1)
-    context = browser.new_context(viewport={"width": 1500, "height": 1000}, device_scale_factor=density)
-    opened = Canvas(context.new_page(), *place)
-    yield opened
-    context.close()
+    with opened(browser, place, getattr(request, "param", 1)) as page:
+        yield page
+
+
+@pytest.fixture
+def new_canvas(browser, new_place):
+    with opened(browser, new_place) as page:
+        yield page
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@
     const box = { left: x, top: y, right: x + width, bottom: y + height };
     if (LiteGraph.vueNodesMode && element) {
       // With what hangs below: the bar of an error, of advanced inputs.
-      const parts = [element, ...element.querySelectorAll("*")].map((part) => part.getBoundingClientRect()).filter((part) => part.width && part.height);
       const lowest = Math.max(element.getBoundingClientRect().bottom, ...[...element.children].map((part) => part.getBoundingClientRect().bottom));
       box.bottom = Math.max(box.bottom, (lowest - corner.top) / ds.scale - ds.offset[1]);
-      box.parts = parts.length;
     }
     boxes.set(String(node.id), { ...box, title: `${node.title} ${node.id}` });
   }
@@ -49,5 +47,5 @@
     .map((link) => [boxes.get(String(link.origin_id)), boxes.get(String(link.target_id))])
     .filter(([from, to]) => from.right > to.left)
     .map(([from, to]) => `${from.title} - ${to.title}`);
-  return { overlaps, cut, crossings, backwards, boxes: Object.fromEntries(boxes) };
+  return { overlaps, cut, crossings, backwards };
 }

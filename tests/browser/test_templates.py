@@ -44,8 +44,9 @@ def by_class(queued: dict) -> dict:
     }
 
 
-def test_the_photo_template_works_at_once(canvas):
-    """On the photo that comes with the pack: from opening the template to a picture it is one action, Run."""
+def test_the_photo_template_works_at_once(new_canvas):
+    """On the photo that comes with the pack, without any model: from opening the template to a picture it is one action, Run."""
+    canvas = new_canvas
     open_from_dialog(canvas, "lens_blur_photo")
     assert canvas.run(KNOWN)
     before = len(canvas.host.get("/history"))

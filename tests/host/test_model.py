@@ -165,7 +165,8 @@ def test_all_ways_to_the_same_weights(host):
     ):
         assert host.found(prompt("odd", "small", upscale=2, load=load))["row"] == pytest.approx(row, abs=1e-5)
     single = {"checkpoint": "lora.pkl", "base": "v2-1_512-ema-pruned.safetensors"}
-    assert host.found(prompt("odd", "small", upscale=2, load=single))["shape"] == [1, 74, 106, 3]
+    found = [host.found(prompt("odd", "small", upscale=2, load={**single, **base})) for base in ({}, {"base": "automatic"})]
+    assert found[0] == found[1] and found[0]["shape"] == [1, 74, 106, 3]
 
 
 def test_networks_with_a_codec_of_their_own(host):
@@ -336,12 +337,17 @@ def test_other_vaes_are_named(host):
     assert "vae is of another family than the model" in host.error(asked)
 
 
-@pytest.mark.parametrize("bad", [{"checkpoint": "../../secret.pkl"}, {"base": "not there"}])
-def test_unknown_files_are_refused(host, bad):
-    answer = host.post("/prompt", {"prompt": prompt(load={**FOLDER, **bad})})
-    # 0.33 refuses what hangs on the loader and runs the defocus map; 0.3.64 finds out as it runs.
-    status = host.result(answer["prompt_id"])["status"]
-    assert next(iter(bad.values())) in json.dumps([answer["node_errors"], status["messages"]])
+@pytest.mark.parametrize(
+    "bad", [{"checkpoint": "../../secret.pkl"}, {"base": "not there"}, {"checkpoint": "gone.safetensors", "base": "not there"}]
+)
+def test_missing_files_are_one_error(host, bad):
+    """Of the node that lacks them, and not one for each file and for each node after it."""
+    answer = host.post("/prompt", {"prompt": prompt("odd", "small", load={**FOLDER, **bad})})
+    assert not answer["node_errors"]
+    messages = host.result(answer["prompt_id"])["status"]["messages"]
+    (error,) = (body for kind, body in messages if kind == "execution_error")
+    assert error["node_id"] == "load"
+    assert all(name in error["exception_message"] for name in bad.values())
 
 
 def test_interrupt_within_one_tile(host):

@@ -12,7 +12,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 PACK = HERE.parents[1]
-LOADERS = ("MagicBokehLoader", "MagicBokehDepthLoader")
+LOADERS = ("MagicBokehLoader", "MagicBokehDepthLoader", "MagicBokehPortraitPhoto")
 WORKFLOWS = sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
 
 
@@ -31,7 +31,16 @@ def small(asked: dict) -> dict:
             node.update(class_type="TestConditioning", inputs={})
         elif node["class_type"] == "KSampler":
             node["inputs"]["steps"] = 2
-    return asked
+        elif node["class_type"] == "MoGeInference":
+            node.update(class_type="TestGeometry", inputs={"far_is": "sky"})
+        elif node["class_type"] == "LoadImage":
+            node.update(class_type="TestImage", inputs={"kind": "photo"})
+    return {key: node for key, node in asked.items() if node["class_type"] != "LoadMoGeModel"}
+
+
+def skip_unknown(host, name: str) -> None:
+    if name == "lens_blur_core" and host.version == "0.3.64":
+        pytest.skip("ComfyUI 0.3.64 has no depth nodes of its own")
 
 
 def test_interface_is_as_recorded(host):
@@ -39,7 +48,7 @@ def test_interface_is_as_recorded(host):
     found = {name: info for name, info in host.get("/object_info").items() if name.startswith("MagicBokeh")}
     for loader in LOADERS:
         for spec in found[loader]["input"]["required"].values():
-            spec[1].pop("options")  # the files that are there
+            spec[1].pop("options", None)  # the files that are there
     recorded = HERE / "object_info" / f"{host.version}.json"
     if "MAGICBOKEH_RECORD" in os.environ:
         recorded.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -71,9 +80,6 @@ def test_templates_are_offered_with_a_thumbnail(host):
     assert sorted(host.get("/workflow_templates")["magicbokeh"]) == WORKFLOWS
     for name in WORKFLOWS:
         host.get(f"/api/workflow_templates/magicbokeh/{name}.json")
-        loaded = [node["inputs"] for node in prompt(name).values() if node["class_type"] in LOADERS]
-        if any(not inputs.get("checkpoint", "").startswith("nano") for inputs in loaded):
-            continue  # a thumbnail is what real weights make of it, and there are none yet
         with Image.open(PACK / "workflows" / f"{name}.jpg") as thumbnail:
             assert min(thumbnail.size) >= 256
 
@@ -81,6 +87,7 @@ def test_templates_are_offered_with_a_thumbnail(host):
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_template_equals_its_api_twin(host, name):
     """Same nodes, links and widget values, read by this host's own order of inputs."""
+    skip_unknown(host, name)
     workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     known = host.get("/object_info")
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
@@ -117,6 +124,7 @@ def test_blueprint_is_offered(host):
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs(host, name):
+    skip_unknown(host, name)
     done = host.run(small(prompt(name)))
     assert done["status"]["status_str"] == "success", done["status"]
     images = [image for output in done["outputs"].values() for image in output.get("images", [])]

@@ -1,0 +1,89 @@
+"""Thumbnails of templates.
+
+python -m benchmarks.thumbnails
+
+Those that need weights show their photo and their graph, and say so, until somebody with the weights has run them. The one for
+people's own photos shows a photo, its depth and what the lens makes of them.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from magicbokeh_ops import lens
+from magicbokeh_ops.demo import ASSETS, demo_photo
+from magicbokeh_ops.focus import focus_from_point
+
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+NEED = {
+    "lens_blur_core": "needs a model of MoGe or Depth Anything 3",
+    "magicbokeh_portrait": "needs the released weights",
+    "magicbokeh_super_resolution": "needs the released weights",
+    "refocus": "needs the released weights",
+    "chain_upscale_inpaint": "needs the released weights",
+}
+SIDE = 512  # pixels of a thumbnail
+BAR = 44  # of the line below
+
+
+def graph(workflow: dict, width: int, height: int) -> Image.Image:
+    """Nodes, groups and links of a workflow as boxes and lines."""
+    groups = [group["bounding"] for group in workflow["groups"]]
+    nodes = {node["id"]: (*node["pos"], *node["size"]) for node in workflow["nodes"] if node["type"] != "MarkdownNote"}
+    boxes = [*groups, *nodes.values()]
+    left, top = (min(box[i] for box in boxes) for i in (0, 1))
+    right, bottom = (max(box[i] + box[i + 2] for box in boxes) for i in (0, 1))
+    scale = min((width - 24) / (right - left), (height - 24) / (bottom - top))
+    x0, y0 = (width - scale * (right - left)) / 2 - scale * left, (height - scale * (bottom - top)) / 2 - scale * top
+
+    def corners(x, y, across, down):
+        return [x0 + scale * x, y0 + scale * y, x0 + scale * (x + across), y0 + scale * (y + down)]
+
+    canvas = Image.new("RGB", (4 * width, 4 * height), "#1b1b1b")  # drawn larger, to have smooth lines
+    draw = ImageDraw.Draw(canvas)
+
+    def place(box):
+        return [4 * value for value in corners(*box)]
+
+    for group in workflow["groups"]:
+        draw.rectangle(place(group["bounding"]), fill=group["color"], outline=group["color"])
+        draw.rectangle([place(group["bounding"])[i] + (8, 8, -8, -8)[i] for i in range(4)], fill="#262626")
+    for _, origin, slot, target, entry, _ in workflow["links"]:
+        start, end = place(nodes[origin]), place(nodes[target])
+        points = [(start[2], start[1] + 8 + 12 * slot), (end[0], end[1] + 8 + 12 * entry)]
+        draw.line(points, fill="#9ab", width=5)
+    for box in nodes.values():
+        draw.rounded_rectangle(place(box), radius=8, fill="#4a4a4a", outline="#777", width=3)
+    return canvas.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def thumbnail(name: str) -> Image.Image:
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    half = (SIDE - BAR) // 2
+    canvas = Image.new("RGB", (SIDE, SIDE), "#1b1b1b")
+    with Image.open(ASSETS / "demo.jpg") as photo:
+        canvas.paste(photo.resize((half, half), Image.Resampling.LANCZOS), ((SIDE - half) // 2, 0))
+    canvas.paste(graph(workflow, SIDE, half), (0, half))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(20)
+    draw.text((SIDE / 2, SIDE - BAR / 2), NEED[name], fill="#eee", font=font, anchor="mm")
+    return canvas
+
+
+def photo_depth_picture() -> Image.Image:
+    """Three strips, side by side."""
+    photo, near = demo_photo()
+    picture = lens.render(photo, near, focus_from_point(near, 0.42, 0.19), 24)
+    strips = torch.cat([photo[..., :171], near[..., 171:342].expand(-1, 3, -1, -1), picture[..., 342:]], -1)
+    return Image.fromarray((255 * strips[0].permute(1, 2, 0)).round().byte().numpy())
+
+
+def main():
+    photo_depth_picture().save(WORKFLOWS / "lens_blur_photo.jpg", quality=88, optimize=True)
+    for name in NEED:
+        thumbnail(name).save(WORKFLOWS / f"{name}.jpg", quality=88, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
