@@ -209,7 +209,7 @@ def street() -> Scene:
 
 
 def product() -> Scene:
-    """Bottles on a table, before shelves. The middle one is solid 1 to 4."""
+    """Bottles on a table, before shelves."""
     draw = np.random.default_rng(5)
     solids = [Solid("box", (0, -0.5, 4), (9, 0.5, 6), wood, shine=0.08)]
     bottles = (

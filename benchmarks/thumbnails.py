@@ -38,18 +38,16 @@ def graph(workflow: dict, width: int, height: int) -> Image.Image:
     scale = min((width - 24) / (right - left), (height - 24) / (bottom - top))
     x0, y0 = (width - scale * (right - left)) / 2 - scale * left, (height - scale * (bottom - top)) / 2 - scale * top
 
-    def corners(x, y, across, down):
-        return [x0 + scale * x, y0 + scale * y, x0 + scale * (x + across), y0 + scale * (y + down)]
-
     canvas = Image.new("RGB", (4 * width, 4 * height), "#1b1b1b")  # drawn larger, to have smooth lines
     draw = ImageDraw.Draw(canvas)
 
     def place(box):
-        return [4 * value for value in corners(*box)]
+        x, y, across, down = box
+        corners = x0 + scale * x, y0 + scale * y, x0 + scale * (x + across), y0 + scale * (y + down)
+        return [4 * value for value in corners]
 
     for group in workflow["groups"]:
-        draw.rectangle(place(group["bounding"]), fill=group["color"], outline=group["color"])
-        draw.rectangle([place(group["bounding"])[i] + (8, 8, -8, -8)[i] for i in range(4)], fill="#262626")
+        draw.rectangle(place(group["bounding"]), fill="#262626", outline=group["color"], width=8)
     for _, origin, slot, target, entry, _ in workflow["links"]:
         start, end = place(nodes[origin]), place(nodes[target])
         points = [(start[2], start[1] + 8 + 12 * slot), (end[0], end[1] + 8 + 12 * entry)]

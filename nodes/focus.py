@@ -113,7 +113,7 @@ class DefocusMap(io.ComfyNode):
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
         view = unless_it_fails(lambda: save_view(backdrop[:1], ops.resize(disparity[:1], size)), {})
-        found = {"magicbokeh_focus": [{"mode": focus_mode, "focus": focus}]}
+        found = {"magicbokeh_focus": [{"mode": focus_mode, "focus": focus, "k": k}]}
         return io.NodeOutput(defocus, focus, overlay, k, ui={**view, **found})
 
     @staticmethod

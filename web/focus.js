@@ -2,11 +2,12 @@
 // without this script work the same.
 
 import { app } from "../../scripts/app.js";
-import { address, chain, executionId, isConnected, isOnPage, load, locatorOf, nameShown, photoOf, registerOnce, replaceStale, widgetOf, wordsOfPage } from "./graph.mjs";
+import { address, chain, executionId, isConnected, isOnPage, load, locatorOf, nameShown, photoOf, registerOnce, replaceStale, watch, widgetOf, wordsOfPage } from "./graph.mjs";
 import { FocusView, VIEWS } from "./view.mjs";
 
 const NODE = "MagicBokehDefocusMap";
 const NEEDED = { mask: ["focus_mask"], box: ["image", "focus_box"] }; // inputs of each focus_mode
+
 class FocusNode {
   constructor(node) {
     this.node = node;
@@ -32,14 +33,10 @@ class FocusNode {
     chain(node, "onConnectionsChange", () => this.soon());
     chain(node, "onConfigure", () => this.soon());
     chain(node, "onAdded", () => this.soon());
-    chain(node, "onRemoved", () => {
-      clearInterval(this.timer);
-      this.view.remove();
-    });
+    chain(node, "onRemoved", () => this.view.remove());
     // Links further up, promoted widgets, zoom and undo tell nobody here.
-    this.timer = setInterval(() => this.look(), 400);
+    watch(node, 400, () => this.look());
     this.forward();
-    this.soon();
   }
 
   // What the view asks of the node
@@ -48,18 +45,23 @@ class FocusNode {
     return this.node.widgets.find((widget) => widget.name === name);
   }
 
+  /** What another node gives (x, y, value: undefined) is known after a run. */
   get() {
-    const value = (name) => (widgetOf(this.node, name) ?? this.named(name)).value;
+    const value = (name) => widgetOf(this.node, name)?.value;
+    const found = this.view.depth?.found;
+    const mode = value("focus_mode") ?? found?.mode;
+    const linked = ["focus_x", "focus_y", "focus_mode"].some((name) => !widgetOf(this.node, name));
     return {
-      x: Number(value("focus_x")),
-      y: Number(value("focus_y")),
-      k: Number(value("k")),
-      mode: value("focus_mode"),
-      value: Number(value("focus")),
+      x: value("focus_x"),
+      y: value("focus_y"),
+      k: value("k") ?? found?.k ?? this.named("k").value,
+      mode,
+      value: value("focus"),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",
       connected: isConnected(this.node, "image"),
-      missing: this.missing(value("focus_mode")),
-      locked: ["focus_x", "focus_y", "focus_mode"].some((name) => !widgetOf(this.node, name)) || Boolean(app.canvas?.read_only && !LiteGraph.vueNodesMode),
+      missing: this.missing(mode),
+      linked,
+      locked: linked || (app.canvas.read_only && !LiteGraph.vueNodesMode),
     };
   }
 
@@ -85,7 +87,7 @@ class FocusNode {
   }
 
   zoom() {
-    return app.canvas?.ds?.scale ?? 1;
+    return app.canvas.ds.scale;
   }
 
   getDepth() {
@@ -99,12 +101,11 @@ class FocusNode {
   // What the page tells
 
   soon() {
-    for (const wait of [0, 50, 300]) setTimeout(() => this.look(), wait);
+    for (const wait of [0, 50, 300]) setTimeout(() => isOnPage(this.node) && this.look(), wait);
   }
 
   look() {
     const { node, view } = this;
-    if (!isOnPage(node)) return;
     replaceStale(view.root);
     if (!view.root.isConnected) return;
     const source = photoOf(node);
@@ -134,8 +135,13 @@ class FocusNode {
     const source = photoOf(this.node);
     this.source = source;
     const turn = (this.turn = (this.turn ?? 0) + 1);
-    const kept = { source, photo: output.magicbokeh_photo[0], disparity: output.magicbokeh_disparity[0] };
-    Object.assign(kept, { found: output.magicbokeh_focus[0], size: output.magicbokeh_size });
+    const kept = {
+      source,
+      photo: output.magicbokeh_photo[0],
+      disparity: output.magicbokeh_disparity[0],
+      found: output.magicbokeh_focus[0],
+      size: output.magicbokeh_size,
+    };
     sessionStorage.setItem(`magicbokeh:${locatorOf(this.node)}`, JSON.stringify(kept));
     const pictures = await this.pictures(kept).catch(() => null);
     if (!pictures || turn !== this.turn) return;

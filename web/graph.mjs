@@ -22,8 +22,8 @@ export function address({ filename, subfolder = "", type = "output" }) {
 }
 
 function allGraphs() {
-  const root = app.graph.rootGraph ?? app.graph;
-  return [root, ...(root.subgraphs?.values() ?? [])];
+  const root = app.graph.rootGraph;
+  return [root, ...root.subgraphs.values()];
 }
 
 /** Whether the node is one of the workflow on the page. One that undo has replaced still names its graph, but is not in it. */
@@ -52,7 +52,7 @@ function hostOf(subgraph) {
 }
 
 function isNested(node) {
-  return Boolean(node.graph.rootGraph) && node.graph !== node.graph.rootGraph;
+  return node.graph !== node.graph.rootGraph;
 }
 
 /** Key of a node's last outputs on this page. */
@@ -67,7 +67,7 @@ export function executionId(node) {
 
 function linkInto(node, slot) {
   const id = node.inputs?.[slot]?.link;
-  return id == null ? null : (node.graph.getLink?.(id) ?? node.graph.links[id] ?? null);
+  return id == null ? null : node.graph.getLink(id);
 }
 
 export function isConnected(node, name) {
@@ -85,17 +85,20 @@ function originOf(node, slot, steps = 0) {
   const link = node?.graph && steps < 50 ? linkInto(node, slot) : null;
   if (!link) return null;
   if (String(link.origin_id) === SUBGRAPH_INPUT) return originOf(hostOf(node.graph), link.origin_slot, steps + 1);
-  const origin = node.graph.getNodeById(link.origin_id);
-  if (origin?.subgraph && origin.mode !== BYPASSED) {
-    const inner = origin.resolveSubgraphOutputLink?.(link.origin_slot);
-    return inner ? { node: inner.outputNode, slot: inner.link.origin_slot } : null;
+  return makerOf(node.graph.getNodeById(link.origin_id), link.origin_slot, steps + 1);
+}
+
+/** The node, and its output, that makes what comes out of one. */
+function makerOf(node, slot, steps) {
+  if (node?.subgraph && node.mode !== BYPASSED) {
+    const inner = node.resolveSubgraphOutputLink(slot);
+    return inner ? makerOf(inner.outputNode, inner.link.origin_slot, steps) : null;
   }
-  if (origin?.type === "Reroute" || origin?.mode === BYPASSED) {
-    const kind = origin.outputs?.[link.origin_slot]?.type;
-    const same = origin.inputs.findIndex((other) => origin.type === "Reroute" || other.type === kind);
-    return originOf(origin, same, steps + 1);
+  if (node?.type === "Reroute" || node?.mode === BYPASSED) {
+    const kind = node.outputs[slot].type;
+    return originOf(node, node.inputs.findIndex((other) => node.type === "Reroute" || other.type === kind), steps);
   }
-  return origin ? { node: origin, slot: link.origin_slot } : null;
+  return node ? { node, slot } : null;
 }
 
 /** The widget that says a value: the node's own, or where a subgraph shows it in its place, that. None if a node gives the value. */
@@ -110,10 +113,13 @@ export function widgetOf(node, name) {
 export function photoOf(node) {
   const { node: origin, slot } = originOf(node, node.inputs?.findIndex((input) => input.name === "image") ?? -1) ?? {};
   if (!origin) return null;
-  const output = app.nodeOutputs?.[locatorOf(origin)]?.images?.[0];
-  if (output) return address(output);
   if (origin.comfyClass === "MagicBokehDemoPhoto") return new URL(`demo/${DEMO_PHOTOS[slot]}`, import.meta.url).href;
-  const file = origin.widgets?.find((widget) => widget.name === "image")?.value;
+  const own = origin.widgets?.find((widget) => widget.name === "image");
+  const widget = own && (widgetOf(origin, "image") ?? own);
+  // The page keeps a node's outputs up to date, but not for a choice that is made on the subgraph around it.
+  const output = widget === own && app.nodeOutputs[locatorOf(origin)]?.images?.[0];
+  if (output) return address(output);
+  const file = widget?.value;
   const parts = typeof file === "string" && /^(?:(.*)\/)?([^/[\]]+?)(?:\s*\[(\w+)\])?$/.exec(file);
   return parts ? address({ filename: parts[2], subfolder: parts[1] ?? "", type: parts[3] ?? "input" }) : null;
 }
@@ -128,9 +134,20 @@ export function chain(object, name, after) {
   };
 }
 
+/** Look at a node again and again while it is on the page. Copies that are never added, and nodes inside subgraphs, are not told to go. */
+export function watch(node, milliseconds, look) {
+  let timer = null;
+  const turn = () => {
+    if (isOnPage(node)) return look();
+    clearInterval(timer);
+    timer = null;
+  };
+  chain(node, "onAdded", () => (timer ??= setInterval(turn, milliseconds)));
+}
+
 /** Words of the page's language. */
 export function wordsOfPage() {
-  return textFor(app.extensionManager?.setting?.get?.("Comfy.Locale"));
+  return textFor(app.extensionManager.setting.get("Comfy.Locale"));
 }
 
 /** Register an extension that acts on new nodes; that of a second copy of the pack, in a folder of another name, would end in an error. */

@@ -2,7 +2,7 @@
 // portrait photo has brought along.
 
 import { app } from "../../scripts/app.js";
-import { chain, isOnPage, locatorOf, registerOnce, replaceStale, widgetOf, wordsOfPage } from "./graph.mjs";
+import { locatorOf, registerOnce, replaceStale, watch, widgetOf, wordsOfPage } from "./graph.mjs";
 
 const HUB = "https://huggingface.co/";
 const ADAPTER = {
@@ -21,14 +21,14 @@ const DEPTH = {
   url: `${HUB}Kijai/DepthAnythingV2-safetensors/resolve/main/depth_anything_v2_vits_fp32.safetensors`,
 };
 const [AUTOMATIC, NO_BASE] = ["automatic", "none (merged file)"];
+const MARGIN = 8; // pixels above and below together
 const LIKE_A_BASE = /2[-_.]1[-_.](512|base)/i;
 
 /** Value and choices of a widget, null where another node gives the value. */
 function choice(node, name) {
   const widget = widgetOf(node, name);
   if (!widget) return null;
-  const { values } = widget.options;
-  return { value: widget.value, files: (typeof values === "function" ? values() : values).filter((file) => ![AUTOMATIC, NO_BASE].includes(file)) };
+  return { value: widget.value, files: widget.options.values.filter((file) => ![AUTOMATIC, NO_BASE].includes(file)) };
 }
 
 /** A chosen file that is not there, as what is known of it. */
@@ -58,7 +58,7 @@ function missingOfDepth(node) {
 /** Load Portrait Photo asks for a depth model only where a photo brings no depth. */
 function servesPortraitsOnly(node) {
   const links = node.outputs[0].links ?? [];
-  const targets = links.map((id) => node.graph.getNodeById((node.graph.getLink?.(id) ?? node.graph.links[id]).target_id));
+  const targets = links.map((id) => node.graph.getNodeById(node.graph.getLink(id).target_id));
   return targets.length > 0 && targets.every((target) => target?.comfyClass === "MagicBokehPortraitPhoto");
 }
 
@@ -103,32 +103,31 @@ class Note {
       serialize: false,
       hideOnZoom: false,
       hideInPanel: true,
-      margin: 4,
+      margin: MARGIN / 2,
       getMinHeight: () => this.height,
       getMaxHeight: () => this.height,
       getValue: () => "",
       setValue: () => {},
     });
     this.widget.serialize = false;
-    chain(node, "onRemoved", () => clearInterval(this.timer));
     // Choices change when the page asks the server anew, links and promoted widgets when they like.
-    this.timer = setInterval(() => this.look(), 500);
-    setTimeout(() => this.look());
+    watch(node, 500, () => this.look());
   }
 
   look() {
-    const { node, root } = this;
-    if (!isOnPage(node)) return;
-    replaceStale(root);
+    const { node } = this;
+    replaceStale(this.root);
     const missing = MISSING[node.comfyClass]?.(node) ?? [];
-    const brought = app.nodeOutputs?.[locatorOf(node)]?.magicbokeh_info ?? []; // until another photo is chosen
+    const brought = app.nodeOutputs[locatorOf(node)]?.magicbokeh_info ?? []; // until another photo is chosen
     const seen = JSON.stringify([missing, brought]);
     if (seen !== this.seen) {
       this.seen = seen;
       this.content.replaceChildren(...missing.map((model) => this.sentence(model)), ...brought.map((info) => paragraph(true, info)));
     }
+    const shown = this.content.offsetHeight;
+    if (!shown && this.content.childNodes.length) return; // off the screen there is nothing to measure
     // The classic canvas asks before it draws; Nodes 2.0 goes by the element.
-    const height = root.isConnected && this.content.childNodes.length ? this.content.offsetHeight + 8 : 0;
+    const height = shown && shown + MARGIN;
     if (height === this.height) return;
     this.height = height;
     if (!LiteGraph.vueNodesMode) this.makeRoom();

@@ -19,7 +19,7 @@ const ENGLISH = {
   stale: "The photo has changed: Get depth",
   noPreview: "No preview: this browser has no WebGL 2",
   focus: "Focus",
-  locked: "focus is connected",
+  linked: "focus is connected",
   missing: "{file} is missing. {link}, put it into {folder} and press R.",
   maybeMissing: "The base is Stable Diffusion 2.1-base. If it is not there under another name: {link} ({file}), put it into {folder} and press R.",
   gone: "{file} is missing. Put it into {folder} and press R, or choose another.",
@@ -47,7 +47,7 @@ const CHINESE = {
   stale: "照片已更换，请重新获取深度",
   noPreview: "无法预览：此浏览器不支持 WebGL 2",
   focus: "焦点",
-  locked: "焦点由连接决定",
+  linked: "焦点由连接决定",
   missing: "缺少 {file}。{link}，放入 {folder} 后按 R。",
   maybeMissing: "基础模型为 Stable Diffusion 2.1-base。如果没有以其他名称存放：{link}（{file}），放入 {folder} 后按 R。",
   gone: "缺少 {file}。请放入 {folder} 后按 R，或另选一个文件。",
@@ -98,7 +98,7 @@ const JAPANESE = {
   stale: "写真が変わりました。深度を取得し直してください",
   noPreview: "プレビューできません: このブラウザーに WebGL 2 がありません",
   focus: "ピント",
-  locked: "ピントは接続で決まります",
+  linked: "ピントは接続で決まります",
   missing: "{file} がありません。{link}し、{folder} に置いて R を押してください。",
   maybeMissing: "ベースは Stable Diffusion 2.1-base です。別の名前で置いていない場合は {link}し（{file}）、{folder} に置いて R を押してください。",
   gone: "{file} がありません。{folder} に置いて R を押すか、別のファイルを選んでください。",
@@ -130,8 +130,7 @@ const JAPANESE = {
   },
 };
 
-/** The words for a language of ComfyUI, such as "zh" or "zh-TW". */
+/** The words for a language of ComfyUI: those that the nodes have, too. */
 export function textFor(language) {
-  const main = String(language ?? "en").split("-")[0];
-  return { zh: CHINESE, ja: JAPANESE }[main] ?? ENGLISH;
+  return { zh: CHINESE, ja: JAPANESE }[language] ?? ENGLISH;
 }

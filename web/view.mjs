@@ -88,6 +88,11 @@ const STYLE = `
 .magicbokeh-focus button{flex:1 1 auto;font:inherit;padding:2px 6px;border:1px solid #8888;border-radius:4px;background:var(--comfy-input-bg,#0004);color:inherit;cursor:pointer}
 .magicbokeh-focus button[aria-pressed=true]{background:#4af;color:#000}`;
 
+/** The point in focus, [x, y], if one is and it is known. */
+function pointOf({ mode, x, y }) {
+  return mode === "point" && x !== undefined && y !== undefined ? [x, y] : null;
+}
+
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -109,7 +114,7 @@ function pixels(picture, side, smooth = true) {
 /**
  * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
  *
- * model: get() -> {x, y, k, mode, value, view, locked, connected, missing} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
+ * model: get() -> {x, y, k, mode, value, view, linked, locked, connected, missing} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
  * done(), after a change by key or wheel, for undo. text: the words to show.
  */
 export class FocusView {
@@ -147,7 +152,7 @@ export class FocusView {
     this.redraw();
   }
 
-  /** Show what a run has found. found: {mode, focus}; size: of the photo that the node had, in pixels, which k counts in. */
+  /** Show what a run has found. found: {mode, focus, k}; size: of the photo that the node had, in pixels, which k counts in. */
   setDepth(photo, packed, found, size) {
     this.photo = photo;
     const whole = pixels(packed, Infinity, false);
@@ -174,11 +179,11 @@ export class FocusView {
 
   /** The disparity in focus, as far as it is known here. */
   focus() {
+    const { depth } = this;
     const { x, y, mode, value } = this.model.get();
-    if (mode === "value") return value;
-    if (!this.depth) return null;
-    if (mode === "point") return focusFromPoint(this.depth.disparity, this.depth.width, this.depth.height, x, y);
-    return this.depth.found.mode === mode ? this.depth.found.focus : null;
+    if (mode === "value" && value !== undefined) return value;
+    if (depth && pointOf({ x, y, mode })) return focusFromPoint(depth.disparity, depth.width, depth.height, x, y);
+    return depth?.found.mode === mode ? depth.found.focus : null;
   }
 
   redraw() {
@@ -212,7 +217,7 @@ export class FocusView {
       if (state.view === "preview") picture = this.preview(place, focus, state.k, density);
     }
     context.drawImage(picture, place.x, place.y, place.width, place.height);
-    if (state.mode === "point") this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
+    if (pointOf(state)) this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
   }
 
   map(focus, k) {
@@ -252,15 +257,15 @@ export class FocusView {
     }
   }
 
-  describe({ x, y, k, mode, locked, connected, missing }, focus) {
-    const { text } = this;
+  describe(state, focus) {
+    const [{ text }, { k, mode, linked, connected, missing }] = [this, state];
     if (missing) return text.needs.replace("{mode}", text.values[mode] ?? mode).replace("{input}", missing);
     if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
     if (!this.depth) return text.noDepth;
     if (focus === null) return text.notYet;
-    const where = mode === "point" ? `${Math.round(100 * x)} %, ${Math.round(100 * y)} %` : (text.values[mode] ?? mode);
-    return `${text.focus} ${focus.toFixed(3)} (${where}), K ${k}${locked ? `; ${text.locked}` : ""}`;
+    const where = pointOf(state)?.map((part) => `${Math.round(100 * part)} %`).join(", ") ?? text.values[mode] ?? mode;
+    return `${text.focus} ${focus.toFixed(3)} (${where}), K ${k}${linked ? `; ${text.linked}` : ""}`;
   }
 
   listen() {

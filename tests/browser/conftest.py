@@ -1,5 +1,6 @@
 """A real Chromium in front of every ComfyUI found, in both of its renderers where it has two."""
 
+import json
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,16 @@ class Canvas:
         self.page.goto(self.host.url)
         self.ready()
 
+    @contextmanager
+    def language(self, language: str):
+        """The page in another language for a while."""
+        self.host.post("/settings", {"Comfy.Locale": language})
+        self.open()
+        try:
+            yield
+        finally:
+            self.host.post("/settings", {"Comfy.Locale": "en"})
+
     def ready(self) -> None:
         self.page.wait_for_function("window.app?.graph && window.app.vueAppReady", timeout=60000)
         self.page.wait_for_timeout(1500)
@@ -136,6 +147,18 @@ class Canvas:
             name,
         )
         self.wait(2500)
+
+    def run_workflow(self) -> dict:
+        """What Run leads to: the history entry of what has been queued, which succeeds."""
+        before = len(self.host.get("/history"))
+        self.page.keyboard.press("Control+Enter")
+        for _ in range(120):
+            self.wait(1000)
+            history = list(self.host.get("/history").values())
+            if len(history) > before:
+                assert history[-1]["status"]["status_str"] == "success", json.dumps(history[-1]["status"])
+                return history[-1]
+        raise TimeoutError("nothing has run for two minutes")
 
     def wait(self, milliseconds: int = 700) -> None:
         self.page.wait_for_timeout(milliseconds)

@@ -18,17 +18,17 @@
   const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
   const overlaps = all.flatMap((a, i) => all.slice(i + 1).filter((b) => meet(a, b)).map((b) => `${a.title} / ${b.title}`));
   const groups = app.graph.groups.map((group) => {
-    const [left, top, width, height] = group.boundingRect ?? group._bounding;
+    const [left, top, width, height] = group.boundingRect;
     return { title: group.title, left, top, right: left + width, bottom: top + height };
   });
   const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
   const cut = all.flatMap((box) => groups.filter((group) => meet(box, group) && !inside(box, group)).map((group) => `${box.title} / ${group.title}`));
   const crossings = [];
-  const links = app.graph.links.values ? [...app.graph.links.values()] : Object.values(app.graph.links);
+  const links = [...app.graph.links.values()];
   for (const link of links) {
     const [from, to] = [app.graph.getNodeById(link.origin_id), app.graph.getNodeById(link.target_id)];
-    const [x0, y0] = from.getOutputPos?.(link.origin_slot) ?? from.getConnectionPos(false, link.origin_slot);
-    const [x3, y3] = to.getInputPos?.(link.target_slot) ?? to.getConnectionPos(true, link.target_slot);
+    const [x0, y0] = from.getOutputPos(link.origin_slot);
+    const [x3, y3] = to.getInputPos(link.target_slot);
     // The curve that ComfyUI draws.
     const reach = 0.25 * Math.hypot(x3 - x0, y3 - y0);
     const behind = new Set();

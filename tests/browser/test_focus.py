@@ -165,6 +165,27 @@ def test_what_a_focus_mode_lacks_is_said_before_a_run(graph):
     assert graph.hint() == "Get depth shows what will be sharp"
 
 
+def test_focus_and_aperture_from_another_node(graph):
+    """As Load Portrait Photo gives them: what the view shows is what the run had."""
+    graph.of_node(
+        """void (() => {
+          const photo = LiteGraph.createNode("MagicBokehPortraitPhoto");
+          app.graph.add(photo);
+          photo.widgets.find((widget) => widget.name === "image").value = "magicbokeh_demo.jpg";
+          node.widgets.find((widget) => widget.name === "focus_mode").value = "value";
+          for (const [output, name] of [[0, "image"], [1, "disparity"], [3, "focus"], [4, "k"]]) {
+            photo.connect(output, node, node.inputs.findIndex((input) => input.name === name));
+          }
+        })()"""
+    )
+    graph.wait(1000)
+    assert graph.hint() == "Get depth shows what will be sharp"
+    graph.get_depth()
+    found = list(graph.host.get("/history").values())[-1]["outputs"]["3"]["magicbokeh_focus"][0]
+    assert graph.hint() == f"Focus {found['focus']:.3f} (value), K 24"
+    assert found["focus"] != 0.5
+
+
 @pytest.mark.parametrize("output, file", [(0, "demo.jpg"), (2, "demo_noisy.jpg")])
 def test_the_demo_photo_is_known_before_a_run(graph, output, file):
     graph.of_node(

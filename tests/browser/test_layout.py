@@ -29,23 +29,15 @@ def test_nothing_overlaps_and_links_run_from_left_to_right_past_all_nodes(canvas
 @pytest.mark.parametrize("language", ["en", "zh", "ja"])
 def test_nothing_overlaps_where_all_models_are_missing(new_canvas, language):
     """Nodes grow by what they say of that, and by the bar of an error."""
-    new_canvas.host.post("/settings", {"Comfy.Locale": language})
-    new_canvas.open()
-    wrong = all_wrong(new_canvas)
-    new_canvas.host.post("/settings", {"Comfy.Locale": "en"})
-    assert not wrong
-    assert not new_canvas.errors
+    with new_canvas.language(language):
+        assert not all_wrong(new_canvas)
+        assert not new_canvas.errors
 
 
 @pytest.mark.parametrize("name", ["lens_blur", "lens_blur_photo", "nano_quickstart"])
 def test_nothing_overlaps_after_a_run(canvas, name):
     """Nodes grow by their pictures."""
     canvas.template(name)
-    before = len(canvas.host.get("/history"))
-    canvas.page.keyboard.press("Control+Enter")
-    for _ in range(120):
-        canvas.wait(1000)
-        if len(canvas.host.get("/history")) > before:
-            break
+    canvas.run_workflow()
     canvas.wait(1500)
     assert not layout(canvas)

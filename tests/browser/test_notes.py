@@ -61,27 +61,31 @@ def test_nothing_is_said_where_nothing_is_missing(canvas):
 
 @pytest.mark.parametrize("language", DOWNLOAD)
 def test_missing_weights_with_their_links_and_folders(canvas, language):
-    canvas.host.post("/settings", {"Comfy.Locale": language})
-    canvas.open()
-    add(canvas, "MagicBokehLoader")
-    small = canvas.run("() => app.graph.nodes[0].size[1]")
-    canvas.run(PUT, ["checkpoint", "lora.pkl"])
-    canvas.run(PUT, ["base", "automatic"])
-    without(canvas, "checkpoint", "lora.pkl")
-    without(canvas, "base", "[/.]|diffusion")
-    said = note(canvas)
-    for words in ("lora.pkl", "models/magicbokeh", "v2-1_512-ema-pruned.safetensors", "models/checkpoints", DOWNLOAD[language]):
-        assert words in said
-    assert [link.rpartition("/")[2] for link in links(canvas)] == ["lora.pkl", "v2-1_512-ema-pruned.safetensors"]
-    note_end, node_end = room(canvas)
-    assert note_end <= node_end + 1
-    # Found again, as after R.
-    canvas.run("() => app.refreshComboInNodes()")
-    canvas.wait(2000)
-    assert not note(canvas)
-    assert canvas.modern or canvas.run("() => app.graph.nodes[0].size[1]") == small
-    canvas.host.post("/settings", {"Comfy.Locale": "en"})
-    assert not canvas.errors
+    with canvas.language(language):
+        add(canvas, "MagicBokehLoader")
+        small = canvas.run("() => app.graph.nodes[0].size[1]")
+        canvas.run(PUT, ["checkpoint", "lora.pkl"])
+        canvas.run(PUT, ["base", "automatic"])
+        without(canvas, "checkpoint", "lora.pkl")
+        without(canvas, "base", "[/.]|diffusion")
+        said = note(canvas)
+        for words in (
+            "lora.pkl",
+            "models/magicbokeh",
+            "v2-1_512-ema-pruned.safetensors",
+            "models/checkpoints",
+            DOWNLOAD[language],
+        ):
+            assert words in said
+        assert [link.rpartition("/")[2] for link in links(canvas)] == ["lora.pkl", "v2-1_512-ema-pruned.safetensors"]
+        note_end, node_end = room(canvas)
+        assert note_end <= node_end + 1
+        # Found again, as after R.
+        canvas.run("() => app.refreshComboInNodes()")
+        canvas.wait(2000)
+        assert not note(canvas)
+        assert canvas.modern or canvas.run("() => app.graph.nodes[0].size[1]") == small
+        assert not canvas.errors
 
 
 def test_a_base_under_any_name_will_do(canvas):
@@ -148,20 +152,18 @@ def test_a_portrait_photo_says_what_it_has_brought(canvas):
 
 def test_values_of_dropdowns_in_the_users_language(canvas):
     """ComfyUI 0.3.64 shows the values themselves; what is queued is the same everywhere."""
-    canvas.host.post("/settings", {"Comfy.Locale": "ja"})
-    canvas.open()
-    add(canvas, "MagicBokehDefocusMap")
-    canvas.run(PUT, ["focus_mode", "nearest subject"])
-    canvas.wait(1000)
-    shown = canvas.run(
-        """() => {
-          const widget = app.graph.nodes[0].widgets.find((widget) => widget.name === "focus_mode");
-          return [widget.value, widget._displayValue ?? widget.displayValue ?? widget.value];
-        }"""
-    )
-    old = canvas.host.version == "0.3.64"
-    assert shown == ["nearest subject", "nearest subject" if old else "最も近い被写体"]
-    if canvas.modern:
-        assert canvas.page.get_by_text("最も近い被写体").count()
-    canvas.host.post("/settings", {"Comfy.Locale": "en"})
-    assert not canvas.errors
+    with canvas.language("ja"):
+        add(canvas, "MagicBokehDefocusMap")
+        canvas.run(PUT, ["focus_mode", "nearest subject"])
+        canvas.wait(1000)
+        shown = canvas.run(
+            """() => {
+              const widget = app.graph.nodes[0].widgets.find((widget) => widget.name === "focus_mode");
+              return [widget.value, widget._displayValue];
+            }"""
+        )
+        old = canvas.host.version == "0.3.64"
+        assert shown == ["nearest subject", "nearest subject" if old else "最も近い被写体"]
+        if canvas.modern:
+            assert canvas.page.get_by_text("最も近い被写体").count()
+        assert not canvas.errors

@@ -49,14 +49,7 @@ def test_the_photo_template_works_at_once(new_canvas):
     canvas = new_canvas
     open_from_dialog(canvas, "lens_blur_photo")
     assert canvas.run(KNOWN)
-    before = len(canvas.host.get("/history"))
-    canvas.page.keyboard.press("Control+Enter")
-    for _ in range(60):
-        canvas.wait(1000)
-        if len(canvas.host.get("/history")) > before:
-            break
-    last = list(canvas.host.get("/history").values())[-1]
-    assert last["status"]["status_str"] == "success" and last["outputs"]["6"]["images"]
+    assert canvas.run_workflow()["outputs"]["6"]["images"]
     assert not canvas.run("() => app.graph.nodes.filter((node) => node.has_errors).length")
     assert not canvas.errors
 
@@ -121,15 +114,7 @@ def test_app_mode(canvas):
     canvas.get_depth()
     canvas.click(0.8, 0.3)
     assert "(80 %, 30 %)" in canvas.hint()
-    before = len(canvas.host.get("/history"))
-    canvas.page.keyboard.press("Control+Enter")
-    for _ in range(60):
-        canvas.wait(1000)
-        history = canvas.host.get("/history")
-        if len(history) > before:
-            break
-    last = list(history.values())[-1]
-    assert last["status"]["status_str"] == "success"
+    last = canvas.run_workflow()
     assert last["prompt"][2]["2"]["inputs"]["focus_x"] == pytest.approx(0.8, abs=0.004)
     assert last["outputs"]["4"]["images"]
     assert not canvas.errors

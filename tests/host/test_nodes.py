@@ -163,7 +163,7 @@ def test_focus_by_boxes(host):
 def test_what_the_page_gets(host):
     outputs = host.run(defocus("ramp", image="photo", focus_x=0.25))["outputs"]["defocus"]
     assert outputs["magicbokeh_size"] == [64, 48]
-    assert outputs["magicbokeh_focus"] == [{"mode": "point", "focus": pytest.approx(0.25, abs=0.02)}]
+    assert outputs["magicbokeh_focus"] == [{"mode": "point", "focus": pytest.approx(0.25, abs=0.02), "k": 8}]
     photo, packed = (Image.open(BytesIO(host.image(outputs[f"magicbokeh_{kind}"][0]))) for kind in ("photo", "disparity"))
     assert photo.size == packed.size == (64, 48)
     high, low, _ = np.moveaxis(np.asarray(packed.convert("RGB"), dtype=np.float64), -1, 0)

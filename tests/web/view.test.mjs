@@ -52,10 +52,10 @@ test("the focus map has the overlay's colours", () => {
 test("all languages have all words", () => {
   const keys = ({ values, titles, ...words }) => [...Object.keys(words), ...Object.keys(titles)];
   const english = textFor("en");
-  for (const language of ["zh", "zh-TW", "ja"]) {
+  for (const language of ["zh", "ja"]) {
     assert.deepEqual(keys(textFor(language)), keys(english));
     assert.deepEqual(Object.keys(textFor(language).values).sort(), vectors.choices);
     assert.notEqual(textFor(language).photo, english.photo);
   }
-  assert.equal(textFor("fr"), english);
+  for (const language of ["fr", "zh-TW", undefined]) assert.equal(textFor(language), english);
 });
