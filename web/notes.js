@@ -138,7 +138,7 @@ class Note {
   makeRoom() {
     const { node } = this;
     const before = node.size[1] - this.added;
-    this.added = Math.max(0, node.computeSize()[1] - before);
+    this.added = this.height && Math.max(0, node.computeSize()[1] - before);
     node.setSize([node.size[0], before + this.added]);
   }
 
