@@ -12,7 +12,9 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from .atomic import write_whole
+from .color import linear_to_srgb, srgb_to_linear
 from .deep_pictures import bits_and_channels, is_deep, read_deep, read_deep_metadata, write_deep
+from .exr import library, read_channels, read_light, write_light
 from .pictures import open_picture, picture_to_planes, upright, upright_exif
 from .planes import check_levels, check_not_empty
 
@@ -33,13 +35,27 @@ class Origin:
     is_deep: bool = False
 
 
-def read_photo(path: Path) -> tuple[Tensor, Tensor | None]:
-    """sRGB (1, 3, H, W) in [0, 1] and alpha (1, 1, H, W) or None.
+def color_space(path: Path) -> str:
+    """Of what a file holds: EXR holds linear light, all others sRGB."""
+    return "linear" if path.suffix.lower() == ".exr" else "srgb"
+
+
+def read_photo(path: Path, space: str = "srgb") -> tuple[Tensor, Tensor | None]:
+    """Colours (1, 3, H, W) in `space`, "srgb" or "linear", white = 1, and alpha (1, 1, H, W) or None.
 
     Any picture that Pillow reads, upright as its EXIF orientation says and in sRGB as its colour profile says; PNG and TIFF with 16 or
-    32 bits per channel, all of which are kept, in the colours of their own profile; or a float array `.npy` or `.npz` (H, W, 3) whose
-    white is 1. Raises ValueError for anything else.
+    32 bits per channel, all of which are kept, in the colours of their own profile; EXR, whose lamps are above 1; or a float array `.npy`
+    or `.npz` (H, W, 3) whose white is 1. Raises ValueError for anything else.
     """
+    planes, alpha = _read_planes(path)
+    if color_space(path) == space:
+        return planes, alpha
+    return (linear_to_srgb if space == "srgb" else srgb_to_linear)(planes), alpha
+
+
+def _read_planes(path: Path) -> tuple[Tensor, Tensor | None]:
+    if path.suffix.lower() == ".exr":
+        return read_light(path)
     if path.suffix.lower() in ARRAYS:
         values = _read_floats(path)
         if values.ndim != 3 or values.shape[2] != 3:
@@ -60,7 +76,7 @@ def read_origin(path: Path) -> Origin:
 
     Raises ValueError for a file that is no picture.
     """
-    if path.suffix.lower() in ARRAYS:
+    if path.suffix.lower() in (*ARRAYS, ".exr"):
         return Origin()
     if is_deep(path):
         return Origin(*read_deep_metadata(path), is_deep=True)
@@ -104,22 +120,32 @@ def check_output(path: Path) -> None:
     """Raise ValueError if a photo could not be written here, before any work is done for it."""
     if not path.parent.is_dir():
         raise ValueError(f"{path} can't be written: there is no folder {path.parent}.")
-    if path.suffix.lower() != ".npy" and _format(path) not in ("PNG", "JPEG", "TIFF", "WEBP", "BMP"):
-        raise ValueError(f"{path} has no known picture format; use .png, .jpg, .tif, .webp, .bmp or .npy.")
+    if path.suffix.lower() == ".exr":
+        library(path)
+    elif path.suffix.lower() != ".npy" and _format(path) not in ("PNG", "JPEG", "TIFF", "WEBP", "BMP"):
+        raise ValueError(f"{path} has no known picture format; use .png, .jpg, .tif, .webp, .bmp, .exr or .npy.")
 
 
 def _format(path: Path) -> str | None:
     return Image.registered_extensions().get(path.suffix.lower())
 
 
-def write_photo(path: Path, photo: Tensor, alpha: Tensor | None = None, origin: Origin | None = None) -> None:
-    """Write sRGB (1, 3, H, W): `.npy` keeps floats (H, W, 3), pictures are rounded to 8 bit. Written whole or not at all.
+def write_photo(
+    path: Path, photo: Tensor, alpha: Tensor | None = None, origin: Origin | None = None, space: str = "srgb"
+) -> None:
+    """Write colours (1, 3, H, W) of `space`: EXR keeps all light, `.npy` floats (H, W, 3), pictures are cut off at white and rounded
+    to 8 bit. Written whole or not at all.
 
     alpha: (1, 1, H, W), not kept by `.npy`. In JPEG and BMP, which have none, what is transparent is black.
     origin: of the photo it is made of, whose metadata go into the file; PNG and TIFF get 16 bit if that had more than 8.
     """
     check_output(path)
     origin = origin or Origin()
+    if color_space(path) != space:
+        photo = (linear_to_srgb if space == "linear" else srgb_to_linear)(photo)
+    if path.suffix.lower() == ".exr":
+        write_whole(path, lambda unfinished: write_light(unfinished, photo, alpha))
+        return
     values, kind = photo[0].permute(1, 2, 0).cpu().float(), _format(path)
     if path.suffix.lower() == ".npy":
         _write_array(path, values.numpy())
@@ -245,15 +271,7 @@ def _read_numpy(path: Path) -> np.ndarray:
 
 
 def _read_exr(path: Path, layer: str | None) -> np.ndarray:
-    try:
-        import OpenEXR
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{path} can't be read: {error}; pip install 'magicbokeh[exr]'.") from None
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            channels = {name: channel.pixels.astype(np.float32) for name, channel in file.channels().items()}
-    except (RuntimeError, ValueError):
-        raise ValueError(f"{path} is not an EXR picture that can be read; it may be damaged.") from None
+    channels = read_channels(path)
     found = _depth_channels(list(channels), layer)
     if len(found) == 1:
         return channels[found[0]]

@@ -7,11 +7,12 @@ from torch import Tensor
 from ..magicbokeh_ops.planes import check_levels, check_not_empty, check_range
 
 
-def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
+def image_to_planes(image: Tensor, name: str = "image", exposed: bool = True) -> tuple[Tensor, Tensor | None]:
     """IMAGE (B, H, W, 1, 3 or 4) to (B, 3, H, W), and the alpha channel (B, H, W, 1) if there is one. One channel is grey.
 
     Floats keep their type, so that a clip in half precision is made float32 one frame at a time; integers are scaled as `to_floats` says.
-    Light above 1 stays. Raises ValueError for pictures in 0..255 and the like, and without pixels.
+    Light above 1 stays. exposed: white is 1, as it need not be in a scene's light. Raises ValueError for pictures in 0..255 and the like
+    if exposed, and without pixels.
     """
     check_tensor(image, name)
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4):
@@ -19,7 +20,8 @@ def image_to_planes(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor 
     check_not_empty(image, name)
     image = to_floats(image)
     planes, alpha = image[..., :3].movedim(-1, 1), None
-    check_levels(planes, name)
+    if exposed:
+        check_levels(planes, name)
     planes = planes.expand(-1, 3, -1, -1)
     if image.shape[-1] == 4:
         alpha = image[..., 3:]

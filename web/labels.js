@@ -6,6 +6,6 @@ registerOnce("magicbokeh.labels", (node) => {
   if (!node.comfyClass?.startsWith("MagicBokeh")) return;
   const { values } = wordsOfPage();
   for (const widget of node.widgets ?? []) {
-    if (widget.type === "combo") widget.options.getOptionLabel ??= (value) => values[value] ?? value ?? "";
+    if (widget.type === "combo") widget.options.getOptionLabel ??= (value) => values[`${widget.name}: ${value}`] ?? values[value] ?? value ?? "";
   }
 });

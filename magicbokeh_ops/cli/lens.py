@@ -25,15 +25,15 @@ def lens_command(
     photo, disparity, focus, focus_point, focus_mask, k, convention, layer, normalize, blades, rotation, roundness, squeeze, cat_eye,
     highlight_boost, near_scale, far_scale, device, output,
 ):  # fmt: skip
-    """Photograph PHOTO through a fast lens, by optics alone."""
+    """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
     device = compute_device(device)
     files.check_output(output)
-    portrait = None
+    portrait, space = None, files.color_space(photo)
     if disparity is None:
         portrait, near = read_portrait_photo(photo, "--disparity")
         rgb, alpha = portrait.image, portrait.alpha
     else:
-        rgb, alpha = files.read_photo(photo)
+        rgb, alpha = files.read_photo(photo, space)
         near = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
     focus, k = find_focus(near, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
     result = lens.render(
@@ -48,6 +48,7 @@ def lens_command(
         progress=Bar("lens"),
         alpha=alpha,
         device=device,
+        color_space=space,
     )
-    files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo))
+    files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)
     click.echo(f"{output}: focus {focus:.4f}, K {k:g}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from .kernels import SMALL
 
 FULL_RESOLUTION = 16.0  # radius up to which a blur is made at full resolution; every doubling halves it once more
+BRIGHT = 64.0  # light above which the rounding of a transform in single precision would be seen around it
 GROWTH = 0.2  # of radius from one blur to the next, once that is more than between small ones
 # First radii of what is seen, and of what is continued behind at half resolution (going there and back blurs by 2.2).
 SEEN, BEHIND = (*SMALL[1:], 6.0), (0.0, 2.2, 3.2, 4.2, 5.0, 6.0)
@@ -113,7 +114,8 @@ class Fragments:
         order = interval.argsort(stable=True)
         self.planes, self.radius, self.pixels = planes[:, order], radius[order], pixels[order]
         self.start = [0, *torch.bincount(interval, minlength=len(bins.intervals)).cumsum(0).tolist()]
-        self.lit = bool((self.planes[:-1] > self.planes[-1:]).any())
+        bright = [(self.planes[:-1] > self.planes[-1:]).any(), (self.planes > BRIGHT).any()]
+        self.lit, self.bright = torch.stack(bright).tolist()
 
     def content(self, layer: Layer, radius: float) -> Patch | None:
         """What is blurred by a radius, averaged to the layer's level."""

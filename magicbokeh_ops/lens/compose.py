@@ -125,7 +125,7 @@ class Composer:
             top, left, planes = patch
             if radius:
                 blur = kernel(self.aperture, radius, layer.level, field, positive)
-                planes = convolve(planes, blur)
+                planes = convolve(planes, blur, fragments.bright)
                 top, left = top - len(blur) // 2, left - len(blur) // 2
             height, width = _shrink(size, layer.level)
             rows = slice(max(top, 0), min(top + planes.shape[1], height))

@@ -81,8 +81,14 @@ def _splatted(aperture: Aperture, radius: float, level: int, field: tuple[float,
     return made / made.sum()
 
 
-def convolve(planes: Tensor, kernel: Tensor) -> Tensor:
-    """Full convolution of planes (C, h, w) with a square kernel; real planes travel in pairs as complex ones."""
+def convolve(planes: Tensor, kernel: Tensor, precise: bool = False) -> Tensor:
+    """Full convolution of planes (C, h, w) with a square kernel; real planes travel in pairs as complex ones.
+
+    precise: in double precision, on the processor where the device may have none.
+    """
+    if precise:
+        place = planes.device if planes.device.type in ("cpu", "cuda") else torch.device("cpu")
+        return convolve(planes.to(place, torch.float64), kernel).to(planes)
     from scipy.fft import next_fast_len  # a third of a second at ComfyUI's start
 
     count = len(planes)

@@ -35,7 +35,8 @@ BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
 BAND = 2**20  # pixels that are surveyed at once
 # Steps of the progress for a tile, about as they share its time, and reports of splitting a band of an ordinary photo.
 SPLITTING, FILLING, COMPOSING, SPLITS = 4, 3, 10, 4
-BRIGHTEST, BRIGHTEST_LIGHT = 46.0, 1e4  # sRGB, and linear: in single precision more would spill over the picture
+COLOR_SPACES = ("srgb", "linear")
+BRIGHTEST_BOOST = 1e4  # linear light that is not made brighter still
 FAINTEST = 1 / 512  # alpha, half a level of 8 bit: below, where a colour would be the transforms' rounding, it fades to black
 STRONGEST_BOOST = 16.0  # stops; by then all that is bright is as bright as can be
 
@@ -55,22 +56,25 @@ def render(
     alpha: Tensor | None = None,
     device: torch.device | str | None = None,
     block: int = BLOCK,
+    color_space: str = "srgb",
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
-    image: (B, 3, H, W) sRGB in [0, 1]; brighter values are kept as light, up to 46.
+    image: (B, 3, H, W) in `color_space`, white = 1; what is brighter is light and stays so.
     disparity: (B or 1, 1, h, w) in [0, 1], 1 = nearest; resized to the image, whose shape it must have.
     focus: disparity in focus. k: blur radius in pixels at |disparity - focus| = 1. One value, or one per image.
-    highlight_boost: stops of light added to clipped highlights out of focus, up to 16.
+    highlight_boost: stops of light added to clipped highlights out of focus, up to 16. Only sRGB is clipped, at 1.
     near_scale, far_scale: factors on the radius in front of and behind the focal plane.
     progress: called with (steps done, steps in all), many times per step; may raise to stop.
     show: called after each tile with the frame (3 or 4, H, W) so far, the photo where it is not done.
     alpha: (B or 1, 1, H, W) in [0, 1], how opaque the photo is. What is transparent sends no light; alpha is blurred with the rest.
     device: where blocks are worked on; that of the image if None. block: pixels of the photo that are worked on at once,
     their surroundings included, or one tile if that is more: less takes less memory, for the same picture to rounding.
+    color_space: of the image and of the picture, "srgb" or "linear" (scene-linear light, as EXR holds it).
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
-    Returns (B, 3, H, W) sRGB in [0, 1], with `alpha` (B, 4, H, W). Frames are independent: a batch equals its single runs.
+    Returns (B, 3, H, W), with `alpha` (B, 4, H, W), of at least 0 in sRGB, and up to 1 where the photo holds no more and nothing is
+    boosted. Frames are independent: a batch equals its single runs.
     Raises ValueError for wrong shapes, NaN or infinite values, and options below 0.
     """
     for name, value in (("highlight_boost", highlight_boost), ("near_scale", near_scale), ("far_scale", far_scale)):
@@ -78,6 +82,8 @@ def render(
             raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
     if highlight_boost > STRONGEST_BOOST:
         raise ValueError(f"highlight_boost is {highlight_boost:g}; it goes from 0 to {STRONGEST_BOOST:g} stops.")
+    if color_space not in COLOR_SPACES:
+        raise ValueError(f"color_space is {color_space!r}; it is one of: {', '.join(COLOR_SPACES)}.")
     check_image(image)
     check_map(disparity, "disparity")
     frames, size = len(image), image.shape[-2:]
@@ -100,7 +106,7 @@ def render(
             None if alpha is None else alpha[i],
             disparity[i : i + 1],
             ends[i : i + 1],
-            Lens(focuses[i], ks[i], near_scale, far_scale, highlight_boost),
+            Lens(focuses[i], ks[i], near_scale, far_scale, highlight_boost, color_space),
             device,
         )
         for i in range(frames)
@@ -122,7 +128,7 @@ def render(
                 weight_y, weight_x = (weight.to(content) for weight in tile.weights)
                 light[place] += content * weight_y[:, None] * weight_x
                 content = light[place]
-            out[i][place] = _to_srgb(content)
+            out[i][place] = photo.colors(content)
             if show is not None:
                 show(out[i])
     report.finish()
@@ -155,6 +161,7 @@ class Lens:
     near_scale: float
     far_scale: float
     highlight_boost: float
+    color_space: str
 
     def radius(self, disparity: Tensor, largest: float) -> Tensor:
         radius = signed_radius(disparity, self.focus, self.k)
@@ -181,6 +188,8 @@ class _Photo:
         self.device = torch.device(image.device if device is None else device)
         self.lowest, self.highest = lens.radius(ends, self.largest).flatten().tolist()
         self.bins = Bins.spanning(self.lowest, self.highest)
+        # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
+        self.has_light_above_white = lens.highlight_boost > 0 or bool(image.max() > 1)
 
     @property
     def uncovers(self) -> bool:
@@ -195,12 +204,22 @@ class _Photo:
 
         image = part(self.image)
         radius = self.lens.radius(part(self.disparity), self.largest)[0]
-        light = _boost_highlights(image.clamp(max=BRIGHTEST), radius, self.lens.highlight_boost)
+        light = image if self.lens.color_space == "linear" else _boost_highlights(image, radius, self.lens.highlight_boost)
         if self.alpha is not None:
             alpha = part(self.alpha).clamp(0, 1)
             light = torch.cat([light * alpha, alpha])
         report()
         return split_edges(light, radius, report)
+
+    def colors(self, light: Tensor) -> Tensor:
+        """Colours (3, h, w) of linear light, or those of (4, h, w) with their alpha."""
+        if self.alpha is not None:
+            alpha = light[3:].clamp(0, 1)
+            light = light[:3] / alpha.clamp(min=FAINTEST) * (alpha / FAINTEST).clamp(max=1)
+        colors = light if self.lens.color_space == "linear" else linear_to_srgb(light)
+        if not self.has_light_above_white:
+            colors = colors.clamp(max=1)
+        return colors if self.alpha is None else torch.cat([colors, alpha])
 
 
 class _Steps:
@@ -280,20 +299,13 @@ def _survey(photo: _Photo, whole: Split | None, report: Report) -> Behind:
 def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
     """Linear light of an sRGB photo, with what the sensor clipped given back where it is out of focus.
 
-    Fades in from sRGB 0.8 to 1 and from 1 to 3 pixels of blur: a sharp highlight stays as it is.
+    Fades in from sRGB 0.8 to 1 and from 1 to 3 pixels of blur: a sharp highlight stays as it is. Fades out up to 1.2, above which
+    light is known and was not clipped.
     """
     light = srgb_to_linear(image)
     if stops == 0:
         return light
-    bright = ((image.amax(0, keepdim=True) - 0.8) / 0.2).clamp(0, 1)
+    brightest = image.amax(0, keepdim=True)
+    bright = ((0.2 - (brightest - 1).abs()) / 0.2).clamp(0, 1)
     blurred = ((radius.abs() - 1) / 2).clamp(0, 1)
-    return (light * torch.exp2(stops * bright**2 * blurred)).clamp(max=BRIGHTEST_LIGHT)
-
-
-def _to_srgb(light: Tensor) -> Tensor:
-    """sRGB (3, h, w) of linear light, or with its alpha (4, h, w)."""
-    if len(light) == 3:
-        return linear_to_srgb(light).clamp(max=1)
-    alpha = light[3:].clamp(0, 1)
-    color = light[:3] / alpha.clamp(min=FAINTEST) * (alpha / FAINTEST).clamp(max=1)
-    return torch.cat([linear_to_srgb(color).clamp(max=1), alpha])
+    return light.maximum((light * torch.exp2(stops * bright**2 * blurred)).clamp(max=BRIGHTEST_BOOST))

@@ -3,11 +3,14 @@
 import time
 import urllib.error
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from magicbokeh_ops import files
 from tests.host.conftest import node
 
 LOOK = {
@@ -110,12 +113,44 @@ def test_lens_blur_takes(host, image, disparity, shape):
         {"cat_eye": 1},
         {"near_scale": 0},
         {"far_scale": 0},
+        {"color_space": "linear"},
     ],
     ids=lambda look: "+".join(look),
 )
 def test_every_option_reaches_the_lens(host, look):
     others = {key: value for key, value in look.items() if key == "blades" and len(look) > 1}
     assert host.found(lens("photo", "ramp", **look))["row"] != host.found(lens("photo", "ramp", **others))["row"]
+
+
+def test_scene_linear_light_goes_through(host):
+    """A prompt without color_space, as those from before it, is of sRGB; there light this bright is no photo."""
+    still = lens("daylight with a lamp", "ramp", k=0, color_space="linear")
+    row = host.found(still)["row"]
+    assert max(row) > 400
+    blurred = host.found({**still, "lens": lens("", "", k=8, color_space="linear")["lens"]})["row"]
+    assert blurred != row and max(blurred) > 5
+    assert "darken it if it is HDR" in host.error(lens("daylight with a lamp", "ramp"))
+
+
+def test_an_exr_keeps_its_light(host):
+    """Saved, loaded and photographed without blur by ComfyUI's own nodes and ours."""
+    if host.version == "0.3.64":
+        pytest.skip("ComfyUI 0.3.64 has no EXR")
+    exr = {"format": "exr", "format.bit_depth": "32-bit float", "format.input_color_space": "linear"}
+
+    def saved(prompt: dict, source: str) -> Path:
+        prompt["save"] = node("SaveImageAdvanced", images=[source, 0], filename_prefix="light", **exr)
+        done = host.run(prompt)
+        assert done["status"]["status_str"] == "success", done["status"]
+        return host.base / "output" / done["outputs"]["save"]["images"][0]["filename"]
+
+    first = saved({"image": node("TestImage", kind="daylight with a lamp")}, "image")
+    (host.base / "input" / "light.exr").write_bytes(first.read_bytes())
+    loaded = lens("", "ramp", k=0, color_space="linear") | {"image": node("LoadImage", image="light.exr")}
+    del loaded["probe"]
+    before, after = (files.read_photo(path, "linear")[0] for path in (first, saved(loaded, "lens")))
+    assert before.max() > 400
+    assert torch.allclose(after, before, rtol=1e-3, atol=1e-5)
 
 
 def test_sweep(host):

@@ -188,7 +188,7 @@ def test_against_the_ray_tracer(index, aperture):
     light, disparity = flatten(layers)
     out = lens.render(linear_to_srgb(light)[None], disparity[None], focus, 12, aperture=aperture)[0]
     inner = (slice(None), slice(20, -20), slice(20, -20))
-    assert psnr(out[inner], linear_to_srgb(truth).clamp(max=1)[inner]) > 33
+    assert psnr(out.clamp(max=1)[inner], linear_to_srgb(truth).clamp(max=1)[inner]) > 33
 
 
 def test_a_single_plane_equals_the_ray_tracer():
@@ -272,7 +272,7 @@ def test_bad_option_is_refused(option, value):
 
 def test_the_strongest_boost_is_a_picture():
     out = lens.render(torch.ones(1, 3, 64, 64) * steps(64, 64), steps(64, 64), 0.1, 16, highlight_boost=16)
-    assert torch.isfinite(out).all() and out.max() == 1
+    assert torch.isfinite(out).all() and out.max() > 1
     with pytest.raises(ValueError, match="highlight_boost is 1000; it goes from 0 to 16 stops"):
         lens.render(noise(1, 3, 8, 8), noise(1, 1, 8, 8), 0.5, 4, highlight_boost=1000)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import magicbokeh_ops
-from magicbokeh_ops import aperture, clips, color, defocus, depth, files, focus, lens, overlay, planes, sampler, windows
+from magicbokeh_ops import aperture, clips, color, defocus, depth, exr, files, focus, lens, overlay, planes, sampler, windows
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
@@ -157,6 +157,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "evaluation.metrics.luma": (metrics.luma, [photo()]),
     "evaluation.metrics.psnr": (lambda a, b, where: metrics.psnr(a, b, where > 0.3), [photo(1), photo(1).flip(2), plane(1)]),
     "evaluation.metrics.ssim": (metrics.ssim, [photo(1), photo(1).flip(2)]),
+    "exr.write_light": (written("a.exr", exr.write_light, exr.read_light), [photo(1), plane(1)]),
     "files.write_photo": (written("a.png", files.write_photo, files.read_photo), [photo(1), plane(1)]),
     "files.write_map": (
         lambda values: [written(name, files.write_map, files.read_map)(values) for name in ("a.npy", "a.tif")],

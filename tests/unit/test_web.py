@@ -17,14 +17,20 @@ ROOT = Path(__file__).parents[2]
 
 
 OF_FILES = {"automatic", "none (merged file)", "nano, demonstration (comes with the pack)"}  # beside the files themselves
-SAME_EVERYWHERE = {"adain"}
+SAME_EVERYWHERE = {"adain", "sRGB"}
+AMBIGUOUS = {"linear"}  # said together with the name of its dropdown
 
 
 def choices() -> list[str]:
     """What the nodes' dropdowns offer, apart from files."""
     nodes = json.loads((ROOT / "tests" / "host" / "object_info" / "0.33.0.json").read_text(encoding="utf-8"))
-    inputs = [spec for node in nodes.values() for kind in node["input"].values() for spec in kind.values()]
-    found = {option for kind, *more in inputs if kind == "COMBO" for option in more[0].get("options", ())}
+    inputs = [item for node in nodes.values() for kind in node["input"].values() for item in kind.items()]
+    found = {
+        f"{name}: {option}" if option in AMBIGUOUS else option
+        for name, (kind, *more) in inputs
+        if kind == "COMBO"
+        for option in more[0].get("options", ())
+    }
     return sorted(found - SAME_EVERYWHERE | OF_FILES)
 
 

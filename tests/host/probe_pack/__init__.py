@@ -91,6 +91,7 @@ IMAGES = {
     "batch of 3": lambda: noise(3),
     "batch of 100": lambda: noise(100, 64, 64),
     "rgba": lambda: noise(channels=4),
+    "daylight with a lamp": lambda: noise() * 5 + 500 * (ramp() > 0.98)[..., None],
     "half": lambda: noise().half(),
     "odd": lambda: noise(1, 37, 53),
     "3 megapixels": lambda: noise(1, 30, 40).repeat(1, 50, 50, 1),

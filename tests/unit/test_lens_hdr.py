@@ -1,0 +1,108 @@
+"""Light above white goes through the lens: in, out, and all of it."""
+
+import pytest
+import torch
+
+from magicbokeh_ops import lens
+from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
+
+LAMP = 65504.0  # the largest half float, as the sun in an EXR
+
+
+def night(lamp: float, side: int = 5, size: int = 160) -> torch.Tensor:
+    """Linear light (1, 3, size, size): a lamp in front of a dim pattern."""
+    torch.manual_seed(0)
+    light = 0.02 + 0.1 * torch.rand(1, 3, size, size)
+    middle = slice(size // 2 - side // 2, size // 2 - side // 2 + side)
+    light[..., middle, middle] = lamp * torch.tensor([1.0, 0.8, 0.5])[:, None, None]
+    return light
+
+
+def flat(size: int = 160, value: float = 0.5) -> torch.Tensor:
+    return torch.full((1, 1, size, size), value)
+
+
+@pytest.mark.parametrize("space", ["srgb", "linear"])
+@pytest.mark.parametrize("lamp", [1.0, 30.0, LAMP])
+def test_without_blur_light_stays_as_it_is(space, lamp):
+    light = night(lamp)
+    light[..., 0, 0] = -0.01  # out of the colour space
+    image = light if space == "linear" else linear_to_srgb(light)
+    steps = torch.where(torch.arange(160) < 80, 0.2, 0.9).expand(1, 1, 160, 160)
+    out = lens.render(image, steps, 0.3, 0, color_space=space)
+    assert (out - image).abs().max() <= 1e-3 * image.max()
+    dim = image < 0.3
+    assert (out - image)[dim].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("near", [0.5, 0.9])
+@pytest.mark.parametrize("radius", [0.5, 2, 8, 30])
+@pytest.mark.parametrize("lamp", [3.0, 500.0, LAMP])
+def test_a_lamp_keeps_its_energy(lamp, radius, near):
+    """On a surface, and as a lamp of its own that is nearer than it."""
+    light = night(lamp)
+    disparity = flat()
+    disparity[..., 74:86, 74:86] = near
+    out = lens.render(light, disparity, near - 0.4, radius / 0.4, color_space="linear")
+    without = light.clone()
+    without[..., 78:83, 78:83] = 0.07
+    rest = lens.render(without, disparity, near - 0.4, radius / 0.4, color_space="linear")
+    energy = (out - rest).double().sum((0, 2, 3))
+    assert energy.tolist() == pytest.approx((light - without).double().sum((0, 2, 3)).tolist(), rel=0.02)
+
+
+@pytest.mark.parametrize("k", [0.7, 1.5, 4, 10, 40])
+def test_nothing_of_a_lamp_is_seen_where_its_disc_does_not_reach(k):
+    """A transform's rounding is as large as the brightest light in it."""
+    disparity = torch.where(torch.arange(400) < 150, 0.5, 0.9).expand(1, 1, 400, 400)
+    pictures = [lens.render(night(lamp, size=400), disparity, 0.0, k, color_space="linear") for lamp in (LAMP, 0.05)]
+    outside = torch.ones(400, 400, dtype=torch.bool)
+    reach = int(k) + 12
+    outside[200 - reach : 200 + reach, 200 - reach : 200 + reach] = False
+    assert (pictures[0] - pictures[1]).abs().amax((0, 1))[outside].max() < 1e-4
+
+
+def test_both_colour_spaces_give_one_picture():
+    light = night(20.0)
+    disparity = torch.linspace(0, 1, 160).expand(1, 1, 160, 160)
+    linear = lens.render(light, disparity, 0.4, 20, color_space="linear")
+    coded = lens.render(linear_to_srgb(light), disparity, 0.4, 20)
+    assert torch.allclose(srgb_to_linear(coded), linear, rtol=1e-4, atol=1e-5)
+
+
+def test_a_photo_up_to_white_gives_a_picture_up_to_white():
+    torch.manual_seed(0)
+    photo = (torch.rand(1, 3, 120, 120) > 0.5).float()
+    for k in (0.5, 2, 9, 30):
+        assert lens.render(photo, torch.linspace(0, 1, 120).expand(1, 1, 120, 120), 0.5, k).max() <= 1
+
+
+def test_highlight_boost_is_for_what_the_sensor_has_clipped():
+    """Light that is known is not made brighter, and boosted light comes out above white."""
+    light = night(20.0)
+    plain, boosted = (
+        lens.render(linear_to_srgb(light), flat(), 0.1, 20, highlight_boost=stops, color_space="srgb") for stops in (0, 4)
+    )
+    assert torch.allclose(plain, boosted)
+    clipped = linear_to_srgb(light.clamp(max=1))
+    assert lens.render(clipped, flat(), 0.1, 5, highlight_boost=4).max() > 1
+    assert torch.equal(
+        lens.render(light, flat(), 0.1, 20, highlight_boost=4, color_space="linear"),
+        lens.render(light, flat(), 0.1, 20, color_space="linear"),
+    )
+
+
+def test_alpha_goes_with_bright_light():
+    light = night(50.0)
+    alpha = torch.ones(1, 1, 160, 160)
+    alpha[..., :40] = 0
+    out = lens.render(light, flat(), 0.1, 20, color_space="linear", alpha=alpha)
+    opaque = lens.render(light, flat(), 0.1, 20, color_space="linear")
+    assert out.shape == (1, 4, 160, 160)
+    assert torch.allclose(out[:, :3, 60:100, 70:], opaque[..., 60:100, 70:], rtol=1e-3, atol=1e-4)
+    assert out[:, 3, :, :30].max() < 1e-3
+
+
+def test_unknown_colour_spaces_are_refused():
+    with pytest.raises(ValueError, match="color_space is 'aces'; it is one of: srgb, linear"):
+        lens.render(night(1.0), flat(), 0.5, 1, color_space="aces")
