@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 K_TRAINED = 32.0  # largest K of the paper; the network sees radius / 32
+SOFT_END = 0.25  # of a focus range over which the blur beyond it begins
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
 
 
@@ -177,10 +178,18 @@ def from_inverted_depth(inverted: Tensor, depth_ratio: float = 10.0) -> Tensor:
     return (1 / distance - 1 / depth_ratio) / (1 - 1 / depth_ratio)
 
 
-def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:
+def signed_radius(
+    disparity: Tensor,
+    focus: float | Sequence[float],
+    k: float | Sequence[float],
+    focus_range: float = 0.0,
+    falloff: float = 1.0,
+) -> Tensor:
     """Blur radius in pixels, K (d - d_f), of disparity (B, 1, H, W): positive in front of the focal plane (Eq. 1).
 
-    focus and k: one value, or one per frame. Raises ValueError for a negative k.
+    focus and k: one value, or one per frame. What no lens does: everything within `focus_range` (in disparity, half of it to either
+    side of the focus) stays sharp, and the blur begins softly at its ends; `falloff` is the power with which it grows with the
+    distance from there, 1 as in a lens. Raises ValueError for a negative k or focus_range, and a falloff of 0 or less.
     """
     check_map(disparity, "disparity")
     values = {}
@@ -192,12 +201,31 @@ def signed_radius(disparity: Tensor, focus: float | Sequence[float], k: float | 
             raise ValueError(f"{name} is NaN or infinite; it should be a number.")
     if values["k"].min() < 0:
         raise ValueError(f"k is {float(values['k'].min()):g}; a blur radius is 0 or more pixels.")
-    return values["k"] * (disparity.float() - values["focus"])
+    if not 0 <= focus_range < math.inf:
+        raise ValueError(f"focus_range is {focus_range:g}; it is a disparity of 0 or more.")
+    if not 0 < falloff < math.inf:
+        raise ValueError(f"falloff is {falloff:g}; it is above 0, and 1 in a lens.")
+    distance = disparity.float() - values["focus"]
+    if focus_range:
+        beyond = (distance.abs() - focus_range / 2).clamp(min=0)
+        distance = (beyond**2 / (beyond + focus_range * SOFT_END)).copysign(distance)
+    if falloff != 1:
+        distance = (distance.abs() ** falloff).copysign(distance)
+    return values["k"] * distance
 
 
-def defocus_map(disparity: Tensor, focus: float | Sequence[float], k: float | Sequence[float]) -> Tensor:
-    """|K (d - d_f)| / 32, what the network sees (Eq. 1): (B, 1, H, W) in [0, 1], above 1 only for K above 32."""
-    return signed_radius(disparity, focus, k).abs() / K_TRAINED
+def defocus_map(
+    disparity: Tensor,
+    focus: float | Sequence[float],
+    k: float | Sequence[float],
+    focus_range: float = 0.0,
+    falloff: float = 1.0,
+) -> Tensor:
+    """|K (d - d_f)| / 32, what the network sees (Eq. 1): (B, 1, H, W) in [0, 1], above 1 only for K above 32.
+
+    focus_range, falloff: as for `signed_radius`.
+    """
+    return signed_radius(disparity, focus, k, focus_range, falloff).abs() / K_TRAINED
 
 
 def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int = 0, min_area: float = 0.0) -> Tensor:

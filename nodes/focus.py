@@ -62,6 +62,7 @@ class DefocusMap(io.ComfyNode):
                     tooltip="What should be sharp, for focus_mode mask: painted, or from a background remover or SAM.",
                 ),
                 *focus_box(),
+                *widgets.depth_of_field(),
             ],
             outputs=[
                 io.Mask.Output(
@@ -72,12 +73,25 @@ class DefocusMap(io.ComfyNode):
                 io.Float.Output(display_name="focus", tooltip="Disparity in focus."),
                 io.Image.Output(display_name="overlay", tooltip="Green in focus, orange in front, blue behind."),
                 io.Float.Output(display_name="k", tooltip="The k of this node, to set it in one place."),
+                io.Float.Output(display_name="focus_range", tooltip="That of this node, for the lens."),
+                io.Float.Output(display_name="falloff", tooltip="That of this node, for the lens."),
             ],
         )
 
     @classmethod
     def execute(
-        cls, disparity, k, focus_mode, focus_x, focus_y, focus, image=None, focus_mask=None, focus_box=None
+        cls,
+        disparity,
+        k,
+        focus_mode,
+        focus_x,
+        focus_y,
+        focus,
+        image=None,
+        focus_mask=None,
+        focus_box=None,
+        focus_range=0.0,
+        falloff=1.0,
     ) -> io.NodeOutput:
         disparity = mask_to_map(disparity, "disparity", None)
         ops.check_disparity(disparity)
@@ -108,13 +122,15 @@ class DefocusMap(io.ComfyNode):
         for i in range(frames):
             progress(0, 1)
             near = ops.resize(every[i : i + 1], size)
-            defocus[i] = ops.defocus_map(near, focus, k)[0, 0]
-            shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend)
+            defocus[i] = ops.defocus_map(near, focus, k, focus_range, falloff)[0, 0]
+            shown = focus_overlay(
+                backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend, focus_range, falloff
+            )
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
         view = unless_it_fails(lambda: save_view(backdrop[:1], ops.resize(disparity[:1], size)), {})
-        found = {"magicbokeh_focus": [{"mode": focus_mode, "focus": focus, "k": k}]}
-        return io.NodeOutput(defocus, focus, overlay, k, ui={**view, **found})
+        found = {"mode": focus_mode, "focus": focus, "k": k, "focus_range": focus_range, "falloff": falloff}
+        return io.NodeOutput(defocus, focus, overlay, k, focus_range, falloff, ui={**view, "magicbokeh_focus": [found]})
 
     @staticmethod
     def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:

@@ -88,6 +88,7 @@ def look_inputs() -> list:
             tooltip="What image holds, and what comes out: sRGB for photos, linear for scene-linear light as in EXR files. In both, "
             "light above 1 is kept.",
         ),
+        *widgets.depth_of_field(),
     ]
 
 
@@ -110,7 +111,7 @@ def check_numbers(**numbers: float) -> None:
 
 def render_frames(
     planes, alpha, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
-    near_scale, far_scale, color_space=SRGB,
+    near_scale, far_scale, color_space=SRGB, focus_range=0.0, falloff=1.0,
 ):  # fmt: skip
     """One frame after another on the compute device; a single photo (as of `image_to_planes`) or disparity map serves all frames."""
     ops.check_image(planes)
@@ -149,6 +150,8 @@ def render_frames(
             device=device,
             block=at_once.pixels,
             color_space=COLOR_SPACES[color_space],
+            focus_range=focus_range,
+            falloff=falloff,
         )
 
     what = "the lens even in single tiles; close other programs, or take a smaller k or picture"

@@ -46,3 +46,29 @@ def refine():
         tooltip="Moves the soft edges of a depth network's map to where the photo has them: half the width of its ramps, in pixels of "
         "the photo. Try 3 for a photo of 1000 pixels, 10 for one of 4000, if halos show at rims. 0 = off, best for maps that are sharp.",
     )
+
+
+def depth_of_field() -> list:
+    """FLOAT widgets for what stays sharp around the focus and how the blur grows from there. Optional, since older prompts lack them."""
+    return [
+        fraction(
+            "focus_range",
+            0.0,
+            "Depth around the focus that stays sharp, in disparity: 0.1 is a tenth of all between nearest and farthest. 0 = only the "
+            "focus itself, as in a lens.",
+            optional=True,
+            advanced=True,
+        ),
+        build(
+            io.Float.Input,
+            "falloff",
+            default=1.0,
+            min=0.25,
+            max=4.0,
+            step=0.05,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="How the blur grows with the distance from the focus: above 1 late and then quickly, below 1 at once. 1 = as in a lens.",
+        ),
+    ]

@@ -26,7 +26,7 @@ class FocusNode {
     this.widget.label = text.focus; // App mode shows it above the view
     const [width, height] = node.computeSize();
     node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1], height)]);
-    for (const name of ["focus_x", "focus_y", "focus", "k", "focus_mode"]) {
+    for (const name of ["focus_x", "focus_y", "focus", "k", "focus_mode", "focus_range", "falloff"]) {
       chain(this.named(name), "callback", () => this.view.redraw());
     }
     chain(node, "onExecuted", (output) => this.executed(output));
@@ -55,6 +55,8 @@ class FocusNode {
       x: value("focus_x"),
       y: value("focus_y"),
       k: value("k") ?? found?.k ?? this.named("k").value,
+      range: value("focus_range") ?? found?.focus_range ?? 0,
+      falloff: value("falloff") ?? found?.falloff ?? 1,
       mode,
       value: value("focus"),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",

@@ -1,5 +1,7 @@
 // A fast lens for the preview: one WebGL canvas for all nodes of the page, since browsers allow few of them.
 
+import { SOFT_END, beyond } from "./optics.mjs";
+
 const VERTEX = `#version 300 es
 in vec2 corner;
 out vec2 at;
@@ -16,13 +18,22 @@ in vec2 at;
 out vec4 color;
 uniform sampler2D photo, scene; // scene: linear light, and disparity in alpha
 uniform vec2 pixel;
-uniform float focus, k, largest;
+uniform float focus, k, range, falloff, largest;
 uniform int samples;
 uniform vec3 offsets[${SAMPLES}];
 
+float radiusOf(float disparity) {
+  float away = abs(disparity - focus);
+  if (range > 0.0) {
+    away = max(away - 0.5 * range, 0.0);
+    away = away * away / (away + ${SOFT_END} * range);
+  }
+  return k * pow(away, falloff);
+}
+
 void main() {
   float here = texture(scene, at).a;
-  float radius = abs(here - focus) * k;
+  float radius = radiusOf(here);
   float own = 1.0 / (1.0 + radius * radius);
   vec3 sharp = texture(photo, at).rgb;
   vec3 sum = pow(sharp, vec3(2.2)) * own;
@@ -32,7 +43,7 @@ void main() {
     // Evenly over the largest disc; a sample counts as far as its own disc reaches here, as dim as that disc is wide.
     float distance = largest * offsets[i].z;
     vec4 there = texture(scene, at + largest * offsets[i].xy * pixel);
-    float reach = abs(there.a - focus) * k;
+    float reach = radiusOf(there.a);
     // What lies behind does not spread over what lies in front.
     if (there.a < here) reach = min(reach, radius);
     float share = clamp(reach - distance + 0.5, 0.0, 1.0) / (1.0 + reach * reach) * spread;
@@ -82,7 +93,7 @@ function build() {
     for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
   }
   const place = Object.fromEntries(
-    ["photo", "scene", "pixel", "focus", "k", "largest", "samples", "offsets"].map((uniform) => [uniform, gl.getUniformLocation(program, uniform)]),
+    ["photo", "scene", "pixel", "focus", "k", "range", "falloff", "largest", "samples", "offsets"].map((uniform) => [uniform, gl.getUniformLocation(program, uniform)]),
   );
   return { canvas, gl, place, slow: /swiftshader|llvmpipe|basic render/i.test(renderer), owner: null };
 }
@@ -106,8 +117,8 @@ export function makeLens() {
       pictures = [[gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, photo], [gl.RGBA32F, small.width, small.height, 0, gl.RGBA, gl.FLOAT, scene]];
       shared.owner = null;
     },
-    /** The canvas with the photo at this size, blurred by k pixels of it at a disparity difference of 1. */
-    draw(width, height, focus, k, samples) {
+    /** The canvas with the photo at this size, blurred by k pixels of it at a disparity difference of 1. lens: {k, range, falloff}. */
+    draw(width, height, focus, lens, samples) {
       if (shared.owner !== own) {
         shared.owner = own;
         pictures.forEach(([format, ...picture], unit) => {
@@ -121,8 +132,10 @@ export function makeLens() {
       gl.uniform1i(place.scene, 1);
       gl.uniform2f(place.pixel, 1 / width, 1 / height);
       gl.uniform1f(place.focus, focus);
-      gl.uniform1f(place.k, k);
-      gl.uniform1f(place.largest, Math.max(k * Math.max(focus, 1 - focus), 1e-3));
+      gl.uniform1f(place.k, lens.k);
+      gl.uniform1f(place.range, lens.range);
+      gl.uniform1f(place.falloff, lens.falloff);
+      gl.uniform1f(place.largest, Math.max(lens.k * beyond(Math.max(focus, 1 - focus), lens), 1e-3));
       gl.uniform3fv(place.offsets, disc(samples));
       gl.uniform1i(place.samples, samples);
       gl.drawArrays(gl.TRIANGLES, 0, 3);

@@ -1,82 +1,11 @@
-// The focus view: what it computes (as magicbokeh_ops/focus.py, defocus.py and overlay.py do), and its element. Knows nothing of ComfyUI.
+// The focus view: its element, and what it draws. Knows nothing of ComfyUI.
 
 import { makeLens } from "./lens.mjs";
+import { clamp, contain, focusFromPoint, focusMap, pointAt, unpack } from "./optics.mjs";
 
-const K_TRAINED = 32;
-const THRESHOLD = Math.fround(0.1);
-const IN_FOCUS = [77, 217, 89];
-const IN_FRONT = [255, 140, 26];
-const BEHIND = [51, 128, 255];
 const MAP_SIDE = 512; // pixels of the focus map, so that it keeps up with dragging
 
 export const VIEWS = ["photo", "map", "preview"];
-
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-/** Where a picture lies in a box that contains it whole: {x, y, width, height}. */
-export function contain(width, height, pictureWidth, pictureHeight) {
-  const scale = Math.min(width / pictureWidth, height / pictureHeight);
-  const [w, h] = [pictureWidth * scale, pictureHeight * scale];
-  return { x: (width - w) / 2, y: (height - h) / 2, width: w, height: h };
-}
-
-/** A point of the screen as 0..1 from the picture's left and top. rect: of the box on screen, zoomed or not; width: its own. */
-export function pointAt(clientX, clientY, rect, width, place) {
-  const zoom = rect.width / width;
-  const round = (value) => Math.round(clamp(value, 0, 1) * 1e4) / 1e4;
-  return [
-    round(((clientX - rect.left) / zoom - place.x) / place.width),
-    round(((clientY - rect.top) / zoom - place.y) / place.height),
-  ];
-}
-
-/** Disparity in 0..1 from RGBA bytes: high byte in red, low byte in green. */
-export function unpack(bytes) {
-  const values = new Float32Array(bytes.length / 4);
-  for (let i = 0; i < values.length; i++) values[i] = (bytes[4 * i] * 256 + bytes[4 * i + 1]) / 65535;
-  return values;
-}
-
-/** Disparity under a point: the lower median over a disc of 1 % of the shorter side, as focus_from_point. */
-export function focusFromPoint(disparity, width, height, x, y) {
-  const column = Math.min(Math.trunc(x * width), width - 1);
-  const row = Math.min(Math.trunc(y * height), height - 1);
-  const radius = Math.max(1, 0.01 * Math.min(height, width));
-  const reach = Math.trunc(radius) + 1;
-  const found = [];
-  for (let r = Math.max(row - reach, 0); r <= Math.min(row + reach, height - 1); r++) {
-    for (let c = Math.max(column - reach, 0); c <= Math.min(column + reach, width - 1); c++) {
-      const inside = (r + 0.5 - y * height) ** 2 + (c + 0.5 - x * width) ** 2 <= radius ** 2;
-      if (inside || (r === row && c === column)) found.push(disparity[r * width + c]);
-    }
-  }
-  found.sort((a, b) => a - b);
-  return found[(found.length - 1) >> 1];
-}
-
-/** Blur radius / 32, positive in front of the focus, in single precision as the node has it. */
-export function signedDefocus(disparity, focus, k) {
-  return Math.fround(Math.fround(Math.fround(k) * Math.fround(disparity - Math.fround(focus))) / K_TRAINED);
-}
-
-/** Tint RGBA bytes by where the focus lies, as focus_overlay: green in focus, orange in front of it, blue behind. */
-export function focusMap(photo, disparity, focus, k, out) {
-  for (let i = 0, p = 0; i < disparity.length; i++, p += 4) {
-    const defocus = signedDefocus(disparity[i], focus, k);
-    const size = Math.abs(defocus);
-    const blurred = size > THRESHOLD;
-    const strength = blurred ? 0.25 + 0.45 * Math.min(size, 1) : 0.35;
-    const tint = blurred ? (defocus > 0 ? IN_FRONT : BEHIND) : IN_FOCUS;
-    const keep = 0.5 * (1 - strength);
-    // No loop over the channels: it takes half as long again.
-    const [red, green, blue] = [photo[p], photo[p + 1], photo[p + 2]];
-    const grey = (red + green + blue) / 3;
-    out[p] = (red + grey) * keep + tint[0] * strength;
-    out[p + 1] = (green + grey) * keep + tint[1] * strength;
-    out[p + 2] = (blue + grey) * keep + tint[2] * strength;
-    out[p + 3] = 255;
-  }
-}
 
 const STYLE = `
 .magicbokeh-focus{display:flex;flex-direction:column;gap:4px;box-sizing:border-box;width:100%;height:100%;min-height:240px;font:12px system-ui,sans-serif;color:var(--input-text,#ddd)}
@@ -114,7 +43,7 @@ function pixels(picture, side, smooth = true) {
 /**
  * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
  *
- * model: get() -> {x, y, k, mode, value, view, linked, locked, connected, missing} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
+ * model: get() -> {x, y, k, range, falloff, mode, value, view, linked, locked, connected, missing} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
  * done(), after a change by key or wheel, for undo. text: the words to show.
  */
 export class FocusView {
@@ -152,7 +81,7 @@ export class FocusView {
     this.redraw();
   }
 
-  /** Show what a run has found. found: {mode, focus, k}; size: of the photo that the node had, in pixels, which k counts in. */
+  /** Show what a run has found. found: {mode, focus, ...}; size: of the photo that the node had, in pixels, which k counts in. */
   setDepth(photo, packed, found, size) {
     this.photo = photo;
     const whole = pixels(packed, Infinity, false);
@@ -213,21 +142,21 @@ export class FocusView {
     if (!place) return;
     let picture = this.photo;
     if (this.depth && focus !== null) {
-      if (state.view === "map") picture = this.map(focus, state.k);
-      if (state.view === "preview") picture = this.preview(place, focus, state.k, density);
+      if (state.view === "map") picture = this.map(focus, state);
+      if (state.view === "preview") picture = this.preview(place, focus, state, density);
     }
     context.drawImage(picture, place.x, place.y, place.width, place.height);
     if (pointOf(state)) this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
   }
 
-  map(focus, k) {
+  map(focus, lens) {
     const { small, near, map, tint } = this.depth;
-    focusMap(small.data, near, focus, k, tint.data);
+    focusMap(small.data, near, focus, lens, tint.data);
     map.getContext("2d").putImageData(tint, 0, 0);
     return map;
   }
 
-  preview(place, focus, k, density) {
+  preview(place, focus, { k, range, falloff }, density) {
     if (this.lens === undefined) {
       this.lens = makeLens();
       this.lens?.load(this.photo, this.depth.small, this.depth.near);
@@ -240,7 +169,7 @@ export class FocusView {
     const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 24] : [130e3, 48];
     const scale = Math.min(density, Math.sqrt(most / (place.width * place.height)));
     const [width, height] = [place.width, place.height].map((n) => Math.max(1, Math.round(n * scale)));
-    return this.lens.draw(width, height, focus, (k * width) / this.depth.size[0], samples);
+    return this.lens.draw(width, height, focus, { k: (k * width) / this.depth.size[0], range, falloff }, samples);
   }
 
   cross(context, x, y, locked) {

@@ -22,7 +22,7 @@ from .options import DEPTH_MAP, EXISTING, NORMALIZE, device_option, output_optio
 @device_option
 @output_option
 def lens_command(
-    photo, disparity, focus, focus_point, focus_mask, k, convention, layer, normalize, blades, rotation, roundness, squeeze, cat_eye,
+    photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, convention, layer, normalize, blades, rotation, roundness, squeeze, cat_eye,
     highlight_boost, near_scale, far_scale, device, output,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
@@ -49,6 +49,8 @@ def lens_command(
         alpha=alpha,
         device=device,
         color_space=space,
+        focus_range=focus_range,
+        falloff=falloff,
     )
     files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)
     click.echo(f"{output}: focus {focus:.4f}, K {k:g}")

@@ -55,6 +55,15 @@ scene_options = options(
     click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
     k_option,
     click.option(
+        "--focus-range", type=click.FloatRange(0), default=0, help="Depth around the focus that stays sharp, in disparity."
+    ),
+    click.option(
+        "--falloff",
+        type=click.FloatRange(0, min_open=True),
+        default=1,
+        help="Power with which the blur grows from there; 1 as in a lens.",
+    ),
+    click.option(
         "--convention",
         type=click.Choice(list(defocus.CONVENTIONS.values())),
         default="disparity",

@@ -44,7 +44,7 @@ from .options import DEPTH_MAP, EXISTING, EXISTING_FOLDER_TOO, NORMALIZE, device
 @device_option
 @output_option
 def render_command(
-    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, convention, layer, normalize, base, adapter, model, preset,
+    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, convention, layer, normalize, base, adapter, model, preset,
     upscale, color_fix, seed, noise, dtype, device, output,
 ):  # fmt: skip
     """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
@@ -71,7 +71,7 @@ def render_command(
     focus, k = find_focus(near, focus, focus_point, focus_mask, released, portrait), find_k(k, portrait)
     noise = None if noise is None else files.read_array(noise)
     render = load_renderer(read_weights(base, adapter, model, dtype), device, dtype)
-    blur = defocus.defocus_map(near, focus, k)
+    blur = defocus.defocus_map(near, focus, k, focus_range, falloff)
     with torch.inference_mode():
         result, _ = render(
             rgb,

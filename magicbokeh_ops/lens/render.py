@@ -57,6 +57,8 @@ def render(
     device: torch.device | str | None = None,
     block: int = BLOCK,
     color_space: str = "srgb",
+    focus_range: float = 0.0,
+    falloff: float = 1.0,
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
@@ -71,6 +73,7 @@ def render(
     device: where blocks are worked on; that of the image if None. block: pixels of the photo that are worked on at once,
     their surroundings included, or one tile if that is more: less takes less memory, for the same picture to rounding.
     color_space: of the image and of the picture, "srgb" or "linear" (scene-linear light, as EXR holds it).
+    focus_range: depth, in disparity, that stays sharp around the focus. falloff: power with which the blur grows from there.
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W), with `alpha` (B, 4, H, W), of at least 0 in sRGB, and up to 1 where the photo holds no more and nothing is
@@ -98,7 +101,7 @@ def render(
     check_same_shape(disparity, size, "disparity")
     disparity = match_batch(disparity, frames, "disparity")
     ends = torch.stack([disparity.amin((1, 2, 3)), disparity.amax((1, 2, 3))], 1)[:, None, None]
-    signed_radius(ends, focus, k)  # refuses what can't be a focus or an aperture
+    signed_radius(ends, focus, k, focus_range, falloff)  # refuses what can't be a focus or an aperture
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
     photos = [
         _Photo(
@@ -106,7 +109,7 @@ def render(
             None if alpha is None else alpha[i],
             disparity[i : i + 1],
             ends[i : i + 1],
-            Lens(focuses[i], ks[i], near_scale, far_scale, highlight_boost, color_space),
+            Lens(focuses[i], ks[i], focus_range, falloff, near_scale, far_scale, highlight_boost, color_space),
             device,
         )
         for i in range(frames)
@@ -158,13 +161,15 @@ class Lens:
 
     focus: float
     k: float
+    focus_range: float
+    falloff: float
     near_scale: float
     far_scale: float
     highlight_boost: float
     color_space: str
 
     def radius(self, disparity: Tensor, largest: float) -> Tensor:
-        radius = signed_radius(disparity, self.focus, self.k)
+        radius = signed_radius(disparity, self.focus, self.k, self.focus_range, self.falloff)
         return torch.where(radius > 0, radius * self.near_scale, radius * self.far_scale).clamp(-largest, largest)
 
 

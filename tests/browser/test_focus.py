@@ -57,8 +57,9 @@ def test_click_drag_keys_and_undo(graph):
 def test_prompt_and_file_hold_ordinary_widgets(graph):
     graph.click(0.25, 0.4)
     values = graph.prompt()
-    assert values == {**near(0.25, 0.4), "k": 24, "focus_mode": "point", "focus": 0.5, "image": ["1", 0], "disparity": ["2", 0]}
-    kept = [values[name] for name in ("k", "focus_mode", "focus_x", "focus_y", "focus")]
+    rest = {"focus": 0.5, "focus_range": 0, "falloff": 1, "image": ["1", 0], "disparity": ["2", 0]}
+    assert values == {**near(0.25, 0.4), "k": 24, "focus_mode": "point", **rest}
+    kept = [values[name] for name in ("k", "focus_mode", "focus_x", "focus_y", "focus", "focus_range", "falloff")]
     assert graph.of_node("node.serialize().widgets_values") == kept
 
 
@@ -97,6 +98,29 @@ def test_depth_focus_map_preview_undo_and_reload(graph):
     assert graph.values() == before
     assert "Focus 0." in graph.hint()
     assert not graph.errors
+
+
+def test_the_range_that_stays_sharp_is_shown(graph):
+    graph.get_depth()
+    graph.of_node("void Object.assign(node.widgets.find((widget) => widget.name === 'focus'), { value: 0.5 })")
+    graph.of_node("void Object.assign(node.widgets.find((widget) => widget.name === 'focus_mode'), { value: 'value' })")
+    graph.wait(900)
+    places = [(0.02 + 0.06 * i, 0.1 + 0.05 * j) for i in range(16) for j in range(16)]
+
+    def green() -> int:
+        colors = [graph.shown(*place) for place in places]
+        return sum(color[1] > color[0] + 15 and color[1] > color[2] + 15 for color in colors)
+
+    before = green()
+    graph.of_node("void Object.assign(node.widgets.find((widget) => widget.name === 'focus_range'), { value: 1 })")
+    graph.wait(900)
+    assert green() > before + 60
+    graph.page.get_by_test_id("magicbokeh-preview").last.click()
+    graph.wait(1500)
+    with Image.open(ASSETS / "demo.jpg") as photo:
+        small = photo.resize((128, 128), Image.Resampling.BOX)
+    for x, y in places[::7]:
+        assert graph.shown(x, y) == pytest.approx(small.getpixel((int(128 * x), int(128 * y))), abs=90)
 
 
 @pytest.mark.parametrize("zoom", [0.6, 1.0, 1.4])
@@ -274,7 +298,8 @@ def test_inside_a_subgraph(graph):
     # What the subgraph shows outside is what counts.
     expected = {**near(0.25, 0.4), "k": 25}
     assert graph.values("host").items() >= expected.items()
-    assert graph.prompt() == {**expected, "focus_mode": "point", "focus": 0.5, "image": ["1", 0], "disparity": ["2", 0]}
+    rest = {"focus": 0.5, "focus_range": 0, "falloff": 1, "image": ["1", 0], "disparity": ["2", 0]}
+    assert graph.prompt() == {**expected, "focus_mode": "point", **rest}
     graph.get_depth()
     assert "(25 %, 40 %), K 25" in graph.hint()
     graph.page.keyboard.press("Control+z")
@@ -361,7 +386,7 @@ MEASURE = """async (view) => {
     await image.decode();
     return image;
   };
-  const state = { x: 0.5, y: 0.5, k: 24, mode: "point", view };
+  const state = { x: 0.5, y: 0.5, k: 24, range: 0, falloff: 1, mode: "point", view };
   const shown = new FocusView({ get: () => state, zoom: () => 1 }, textFor("en"));
   Object.assign(shown.root.style, { position: "fixed", inset: "0 auto auto 0", width: "512px", height: "560px", zIndex: 9999 });
   document.body.append(shown.root);

@@ -114,6 +114,8 @@ def test_lens_blur_takes(host, image, disparity, shape):
         {"near_scale": 0},
         {"far_scale": 0},
         {"color_space": "linear"},
+        {"focus_range": 0.4},
+        {"falloff": 2},
     ],
     ids=lambda look: "+".join(look),
 )
@@ -176,6 +178,15 @@ def test_defocus_map(host):
     assert host.found(defocus("ramp", mask="empty 64"))["shape"] == [1, 48, 64]
 
 
+def test_what_stays_sharp_around_the_focus(host):
+    """As the map shows it, and as the lens gets it from there."""
+    plain, wide = (host.found(defocus("ramp", focus_x=0.5, focus_range=size))["row"] for size in (0, 0.5))
+    assert sum(value < 1e-3 for value in wide) > sum(value < 1e-3 for value in plain) + 20
+    handed = lens("photo", "ramp", k=12, focus_range=["defocus", 4], falloff=["defocus", 5])
+    handed["defocus"] = defocus("ramp", focus_range=0.5, falloff=2)["defocus"]
+    assert host.found(handed)["row"] == host.found(lens("photo", "ramp", k=12, focus_range=0.5, falloff=2))["row"]
+
+
 def test_focus_by_what_is_near(host):
     # The near side of a ramp is its right half.
     assert host.found(defocus("ramp", output=1, focus_mode="nearest subject"))["number"] == pytest.approx(0.75, abs=0.02)
@@ -198,7 +209,9 @@ def test_focus_by_boxes(host):
 def test_what_the_page_gets(host):
     outputs = host.run(defocus("ramp", image="photo", focus_x=0.25))["outputs"]["defocus"]
     assert outputs["magicbokeh_size"] == [64, 48]
-    assert outputs["magicbokeh_focus"] == [{"mode": "point", "focus": pytest.approx(0.25, abs=0.02), "k": 8}]
+    assert outputs["magicbokeh_focus"] == [
+        {"mode": "point", "focus": pytest.approx(0.25, abs=0.02), "k": 8, "focus_range": 0, "falloff": 1}
+    ]
     photo, packed = (Image.open(BytesIO(host.image(outputs[f"magicbokeh_{kind}"][0]))) for kind in ("photo", "disparity"))
     assert photo.size == packed.size == (64, 48)
     high, low, _ = np.moveaxis(np.asarray(packed.convert("RGB"), dtype=np.float64), -1, 0)

@@ -45,20 +45,33 @@ def vectors() -> dict:
         points = [(0, 0), (1, 1), (0.5, 0.5), *torch.rand(20, 2).tolist()]
         asked = [{"x": x, "y": y, "focus": defocus.focus_from_point(near, x, y)} for x, y in points]
         out["points"].append({"width": width, "height": height, "values": near.flatten().tolist(), "points": asked})
-    for focus, k in ((0.5, 32.0), (0.2, 24.0), (1.0, 100.5)):
+    for focus, k, focus_range, falloff in (
+        (0.5, 32.0, 0, 1),
+        (0.2, 24.0, 0, 1),
+        (1.0, 100.5, 0, 1),
+        (0.4, 60.0, 0.2, 1),
+        (0.6, 32.0, 0.1, 1.7),
+    ):
         # Values at the very edge of the band too.
         edges = focus + torch.tensor([-3.2, 3.2]) / k
         near = torch.cat([edges, edges.nextafter(torch.tensor(9.0)), edges.nextafter(torch.tensor(-9.0)), torch.rand(500)])
         near = near.clamp(0, 1)[None, None, None]
-        mask = defocus.focus_mask(defocus.defocus_map(near, focus, k))
+        mask = defocus.focus_mask(defocus.defocus_map(near, focus, k, focus_range, falloff))
         out["bands"].append(
-            {"values": near.flatten().tolist(), "focus": focus, "k": k, "mask": (mask.flatten() > 0.5).tolist()}
+            {
+                "values": near.flatten().tolist(),
+                "focus": focus,
+                "k": k,
+                "range": focus_range,
+                "falloff": falloff,
+                "mask": (mask.flatten() > 0.5).tolist(),
+            }
         )
     # The overlay's legend lies in the lower left corner: look at the upper half only.
     photo, near = torch.randint(256, (1, 3, 200, 200)) / 255, torch.rand(1, 1, 200, 200)
     half = (slice(None), slice(None), slice(0, 100))
     alpha = torch.ones(1, 1, 200, 200)
-    shown = focus_overlay(photo, near, 0.4, 20)
+    shown = focus_overlay(photo, near, 0.4, 20, focus_range=0.1, falloff=1.5)
 
     def levels(planes):
         return (255 * torch.cat([planes, alpha], 1)[half]).round().int()[0].permute(1, 2, 0).flatten().tolist()
@@ -68,6 +81,8 @@ def vectors() -> dict:
         "values": near[half].flatten().tolist(),
         "focus": 0.4,
         "k": 20,
+        "range": 0.1,
+        "falloff": 1.5,
         "overlay": levels(shown),
     }
     return out

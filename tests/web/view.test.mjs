@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { textFor } from "../../web/text.mjs";
-import { contain, focusFromPoint, focusMap, pointAt, signedDefocus, unpack } from "../../web/view.mjs";
+import { contain, focusFromPoint, focusMap, pointAt, signedDefocus, unpack } from "../../web/optics.mjs";
 
 const vectors = JSON.parse(readFileSync(process.env.VECTORS));
 
@@ -36,16 +36,16 @@ test("the disparity under a point is the node's", () => {
 });
 
 test("green is exactly what the node's focus mask holds", () => {
-  for (const { values, focus, k, mask } of vectors.bands) {
-    const found = values.map((value) => Math.abs(signedDefocus(Math.fround(value), focus, k)) <= Math.fround(0.1));
+  for (const { values, focus, mask, ...lens } of vectors.bands) {
+    const found = values.map((value) => Math.abs(signedDefocus(Math.fround(value), focus, lens)) <= Math.fround(0.1));
     assert.deepEqual(found, mask);
   }
 });
 
 test("the focus map has the overlay's colours", () => {
-  const { photo, values, focus, k, overlay } = vectors.overlay;
+  const { photo, values, focus, overlay, ...lens } = vectors.overlay;
   const out = new Uint8ClampedArray(photo.length);
-  focusMap(Uint8ClampedArray.from(photo), Float32Array.from(values), focus, k, out);
+  focusMap(Uint8ClampedArray.from(photo), Float32Array.from(values), focus, lens, out);
   overlay.forEach((value, i) => assert.ok(Math.abs(out[i] - value) <= 1, `${i}: ${out[i]}, not ${value}`));
 });
 
