@@ -32,16 +32,24 @@ def open_picture(path: Path) -> Image.Image:
     if path.suffix.lower() in HEIF:
         return open_heif(path)[0]
     try:
-        picture = Image.open(path)
+        return decoded(path)
+    except ValueError:
+        if tiff_tags(path):
+            raise ValueError(f"{path} is a TIFF of a kind that can't be read; save it with 8 bits per channel.") from None
+        raise ValueError(f"{path} is not a picture that can be read; it may be damaged.") from None
+
+
+def decoded(source: Path | io.BytesIO) -> Image.Image:
+    """A picture with all its pixels. Raises ValueError for one that can't be read; what the disk or the memory lacks is raised as it is."""
+    try:
+        picture = Image.open(source)
         picture.load()
         picture.getexif()  # which is read only now
         return picture
     except (FileNotFoundError, PermissionError, MemoryError):
         raise
     except Exception:  # Pillow's decoders raise whatever they come across
-        if tiff_tags(path):
-            raise ValueError(f"{path} is a TIFF of a kind that can't be read; save it with 8 bits per channel.") from None
-        raise ValueError(f"{path} is not a picture that can be read; it may be damaged.") from None
+        raise ValueError("not a picture that can be read") from None
 
 
 def open_heif(path: Path) -> tuple[Image.Image, Any]:

@@ -16,8 +16,7 @@ from .devices import compute_device, free_everything, halved_to_fit, smaller_unt
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
 
-SRGB = "sRGB"
-COLOR_SPACES = {SRGB: "srgb", "linear": "linear"}  # as the library names them
+SRGB, LINEAR = COLOR_SPACES = ("sRGB", "linear")
 
 
 def look_inputs() -> list:
@@ -116,8 +115,6 @@ def render_frames(
     """One frame after another on the compute device; a single photo (as of `image_to_planes`) or disparity map serves all frames."""
     ops.check_image(planes)
     ops.check_disparity(disparity)
-    if color_space not in COLOR_SPACES:
-        raise ValueError(f"color_space is {color_space!r}; it is one of: {', '.join(COLOR_SPACES)}.")
     disparity = ops.match_batch(disparity, len(focus), "disparity")
     check_numbers(near_scale=near_scale, far_scale=far_scale)
     aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
@@ -149,7 +146,7 @@ def render_frames(
             alpha=None if alpha is None else alpha[i % len(alpha)].movedim(-1, 0)[None].float(),
             device=device,
             block=at_once.pixels,
-            color_space=COLOR_SPACES[color_space],
+            color_space=color_space.lower(),
             focus_range=focus_range,
             falloff=falloff,
         )
@@ -189,7 +186,7 @@ class LensBlur(io.ComfyNode):
     @classmethod
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
         check_numbers(k=k)
-        planes, alpha = image_to_planes(image, exposed=look.get("color_space") != "linear")
+        planes, alpha = image_to_planes(image, exposed=look.get("color_space") != LINEAR)
         disparity = mask_to_map(disparity, "disparity", None)
         frames = count_frames(image=planes, disparity=disparity)
         return io.NodeOutput(render_frames(planes, alpha, disparity, [focus] * frames, [k] * frames, **look))
@@ -228,7 +225,7 @@ class Sweep(io.ComfyNode):
         for name, value in (("focus_from", focus_from), ("focus_to", focus_to)):
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value:g}; it is a number from 0 to 1.")
-        planes, alpha = image_to_planes(image, exposed=look.get("color_space") != "linear")
+        planes, alpha = image_to_planes(image, exposed=look.get("color_space") != LINEAR)
         disparity = mask_to_map(disparity, "disparity", None)
         if len(planes) > 1:
             frames = count_frames(image=planes, disparity=disparity)

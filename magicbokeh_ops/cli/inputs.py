@@ -59,8 +59,8 @@ def find_k(k: float, portrait: Portrait | None) -> float:
 
 def read_portrait_photo(path: Path, otherwise: str) -> tuple[Portrait, Tensor]:
     """A photo and the disparity that it brings along. otherwise: the options that give it. Raises UsageError if it brings none."""
-    portrait = read_portrait(path)
-    if portrait.disparity is None:
+    portrait = None if path.suffix.lower() in (*files.ARRAYS, ".exr") else read_portrait(path)
+    if portrait is None or portrait.disparity is None:
         raise click.UsageError(f"{path} brings no depth map; give one with {otherwise}.")
     defocus.check_same_shape(portrait.disparity, portrait.image.shape[-2:], "its depth map")
     return portrait, portrait.disparity

@@ -50,6 +50,8 @@ def of_heif(heif, content: bytes) -> tuple[Depth | None, np.ndarray | None]:
 def _pillow(auxiliary) -> Image.Image:
     try:
         return auxiliary.to_pillow()
+    except MemoryError:
+        raise
     except Exception:  # libheif's, of several types
         raise ValueError("an auxiliary picture in it is damaged") from None
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ..pictures import decoded
+
 
 @dataclass
 class Depth:
@@ -24,11 +26,8 @@ class Depth:
 def decode(content: bytes, name: str) -> Image.Image:
     """An embedded picture with all its pixels. Raises ValueError if it can't be read."""
     try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
-        picture.getexif()  # which is read only now
-        return picture
-    except Exception:  # Pillow's decoders raise whatever they come across
+        return decoded(io.BytesIO(content))
+    except ValueError:
         raise ValueError(f"{name} is damaged") from None
 
 

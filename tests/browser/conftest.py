@@ -216,6 +216,15 @@ class Canvas:
         self.page.mouse.click(*self.point(x, y))
         self.wait(300)
 
+    def drag(self, *places: tuple[float, float]) -> None:
+        """From the first of these places of the photo over the others, and let go."""
+        self.page.mouse.move(*self.point(*places[0]))
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*self.point(*place), steps=4)
+        self.page.mouse.up()
+        self.wait(500)
+
     def get_depth(self) -> None:
         self.page.get_by_test_id("magicbokeh-depth").last.click()
         self.page.wait_for_function(

@@ -25,12 +25,7 @@ def test_click_drag_keys_and_undo(graph):
     graph.click(0.25, 0.4)
     assert graph.values().items() >= near(0.25, 0.4).items()
     position = graph.of_node("[...node.pos]")
-    graph.page.mouse.move(*graph.point(0.25, 0.4))
-    graph.page.mouse.down()
-    graph.page.mouse.move(*graph.point(0.5, 0.5), steps=4)
-    graph.page.mouse.move(*graph.point(0.7, 0.6), steps=4)
-    graph.page.mouse.up()
-    graph.wait(500)
+    graph.drag((0.25, 0.4), (0.5, 0.5), (0.7, 0.6))
     dragged = graph.values()
     assert dragged.items() >= near(0.7, 0.6).items()
     assert graph.of_node("[...node.pos]") == position

@@ -76,12 +76,7 @@ def test_undo_in_a_template(canvas):
     canvas.click(0.3, 0.6)
     clicked = canvas.values()
     canvas.get_depth()
-    canvas.page.mouse.move(*canvas.point(0.3, 0.6))
-    canvas.page.mouse.down()
-    canvas.page.mouse.move(*canvas.point(0.5, 0.5), steps=5)
-    canvas.page.mouse.move(*canvas.point(0.8, 0.3), steps=5)
-    canvas.page.mouse.up()
-    canvas.wait(500)
+    canvas.drag((0.3, 0.6), (0.5, 0.5), (0.8, 0.3))
     dragged = canvas.values()
     assert dragged != clicked
     canvas.page.keyboard.press("Control+z")  # once for the whole drag

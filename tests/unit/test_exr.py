@@ -1,5 +1,6 @@
 """EXR photos: linear light in and out."""
 
+import click
 import numpy as np
 import OpenEXR
 import pytest
@@ -67,6 +68,15 @@ def test_the_lens_keeps_light_above_white(tmp_path, kind):
     with Image.open(tmp_path / "blurred.png") as shown:
         levels = torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None] / 255
     assert (levels - blurred.clamp(max=1)).abs().max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("name", ["a.exr", "a.npy"])
+def test_what_brings_no_depth_is_told_to(tmp_path, name):
+    """Not that it is no picture, as of a portrait photo that is damaged."""
+    write(tmp_path / "a.exr", light())
+    np.save(tmp_path / "a.npy", light().transpose(1, 2, 0))
+    with pytest.raises(click.UsageError, match="brings no depth map; give one with --disparity"):
+        run("lens", tmp_path / name, "-o", tmp_path / "out.png")
 
 
 def test_a_photo_may_become_an_exr(tmp_path):
