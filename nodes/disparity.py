@@ -6,11 +6,10 @@ import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus
-from ..magicbokeh_ops.planes import check_not_empty
 from . import widgets
 from .devices import refined
 from .progress import Progress
-from .tensors import check_tensor, count_frames, image_to_planes, is_picture, mask_to_map, new_output, to_floats
+from .tensors import count_frames, image_to_planes, new_output, read_depth
 
 
 class DisparityFrom(io.ComfyNode):
@@ -21,12 +20,7 @@ class DisparityFrom(io.ComfyNode):
             display_name="Disparity From Depth",
             description="Turns any depth map into disparity (1 = nearest), which is what a lens blurs by.",
             inputs=[
-                io.MultiType.Input(
-                    "depth",
-                    types=[io.Image, io.Mask, io.Custom("DA3_GEOMETRY"), io.Custom("MOGE_GEOMETRY")],
-                    tooltip="A grey depth picture, a mask, or the geometry of Depth Anything 3 or MoGe. Unknown pixels (NaN, infinite) are "
-                    "filled from around them; in distances they are taken as infinitely far.",
-                ),
+                widgets.depth(),
                 io.Combo.Input(
                     "convention",
                     options=list(defocus.CONVENTIONS),
@@ -69,42 +63,31 @@ class DisparityFrom(io.ComfyNode):
     def execute(cls, depth, convention, normalize, depth_ratio, refine, image=None) -> io.NodeOutput:
         if convention not in defocus.CONVENTIONS:
             raise ValueError(f"convention is {convention!r}; choose one of: {', '.join(defocus.CONVENTIONS)}.")
-        kind, sky = defocus.CONVENTIONS[convention], None
-        if isinstance(depth, dict):
-            if depth.get("depth") is None:
-                raise ValueError("depth is a geometry that holds no depth; connect one that was made by a depth model.")
-            kind, planes = "distance", mask_to_map(depth["depth"], "depth", None)
-            if depth.get("sky") is not None:
-                sky = defocus.match_batch(mask_to_map(depth["sky"], "sky"), len(planes), "sky")
-        else:
-            check_tensor(depth, "depth")
-            picture = depth[None] if is_picture(depth) else depth
-            has_channels = picture.ndim == 4 and picture.shape[-1] in (1, 3, 4)
-            planes = cls.grey(picture) if has_channels else mask_to_map(depth, "depth", None)
+        depth = read_depth(depth)
+        kind = "distance" if depth.is_geometry else defocus.CONVENTIONS[convention]
 
         def disparity(i: int) -> torch.Tensor:
-            values = planes[i : i + 1].float().mean(1, keepdim=True)
             if kind == "distance":
-                return defocus.reciprocal(values, None if sky is None else sky[i : i + 1])
-            return defocus.to_disparity(values, kind, depth_ratio)
+                return depth.reciprocal(i)
+            return defocus.to_disparity(depth.values(i), kind, depth_ratio)
 
         def frames() -> Iterator[torch.Tensor]:
-            return map(disparity, range(len(planes)))
+            return map(disparity, range(len(depth.planes)))
 
         if kind == "distance":
             defocus.check_any_distance(frames)
         low, high = defocus.find_range(frames, normalize, "depth")
-        count, size = len(planes), planes.shape[-2:]
+        count, size = len(depth.planes), depth.planes.shape[-2:]
         if image is not None:
             photo, _ = image_to_planes(image)
-            count, size = count_frames(image=photo, depth=planes), photo.shape[-2:]
+            count, size = count_frames(image=photo, depth=depth.planes), photo.shape[-2:]
             photo = defocus.match_batch(photo, count, "image")
         elif refine:
             raise ValueError("image is not connected; refine needs the photo, or set it to 0.")
         result, progress = new_output(count, *size), Progress(count)
         for i in range(count):
             progress(0, 1)
-            if i < len(planes):  # otherwise one map serves all
+            if i < len(depth.planes):  # otherwise one map serves all
                 found = defocus.fit(defocus.stretch(disparity(i), low, high), size, "depth")
             if refine:
                 result[i] = refined(photo[i : i + 1].float(), found, refine, progress)[0, 0]
@@ -112,20 +95,3 @@ class DisparityFrom(io.ComfyNode):
                 result[i] = found[0, 0]
             progress.next_part()
         return io.NodeOutput(result)
-
-    @staticmethod
-    def grey(image: torch.Tensor) -> torch.Tensor:
-        """Planes (B, 1 or 3, H, W) of a grey picture, whose values may go anywhere."""
-        check_not_empty(image, "depth")
-        planes = to_floats(image)[..., :3].movedim(-1, 1)
-        color, known, white = 0.0, 0, 1.0
-        for frame in planes:
-            frame = frame.float()
-            spread, level = frame.amax(0) - frame.amin(0), frame.mean(0)
-            finite = torch.isfinite(spread)
-            color += float(spread[finite].sum())
-            known += int(finite.sum())
-            white = max(white, float(level.where(finite, torch.zeros_like(level)).amax()))
-        if color > 0.03 * white * known:
-            raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
-        return planes

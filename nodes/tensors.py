@@ -1,10 +1,14 @@
 """ComfyUI's IMAGE and MASK to the planes of the library, and back: the one place for what they may hold."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from ..magicbokeh_ops.planes import check_levels, check_not_empty, check_range
+from ..magicbokeh_ops.defocus import reciprocal
+from ..magicbokeh_ops.planes import check_levels, check_not_empty, check_range, match_batch
 
 
 def image_to_planes(image: Tensor, name: str = "image", exposed: bool = True) -> tuple[Tensor, Tensor | None]:
@@ -56,6 +60,55 @@ def mask_to_map(mask: Tensor, name: str, highest: float | None = 1.0) -> Tensor:
     if highest is not None:
         check_range(values, name, highest)
     return values
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Depth of any kind, frame by frame: planes (B, 1 or 3, H, W) of any values; sky (B, 1, h, w) of a geometry that knows it."""
+
+    planes: Tensor
+    sky: Tensor | None = None
+    is_geometry: bool = False  # whose values are distances
+
+    def values(self, i: int) -> Tensor:
+        """(1, 1, H, W)"""
+        return self.planes[i : i + 1].float().mean(1, keepdim=True)
+
+    def reciprocal(self, i: int) -> Tensor:
+        """1 / values (1, 1, H, W) as `defocus.reciprocal` has it, of distances."""
+        return reciprocal(self.values(i), None if self.sky is None else self.sky[i : i + 1])
+
+
+def read_depth(depth: Any) -> Depth:
+    """What a socket for depth gets: a grey picture, a mask, or the geometry of Depth Anything 3 or MoGe. Raises ValueError for others."""
+    if isinstance(depth, dict):
+        if depth.get("depth") is None:
+            raise ValueError("depth is a geometry that holds no depth; connect one that was made by a depth model.")
+        planes, sky = mask_to_map(depth["depth"], "depth", None), depth.get("sky")
+        return Depth(
+            planes, None if sky is None else match_batch(mask_to_map(sky, "sky"), len(planes), "sky"), is_geometry=True
+        )
+    check_tensor(depth, "depth")
+    picture = depth[None] if is_picture(depth) else depth
+    has_channels = picture.ndim == 4 and picture.shape[-1] in (1, 3, 4)
+    return Depth(_grey(picture) if has_channels else mask_to_map(depth, "depth", None))
+
+
+def _grey(image: Tensor) -> Tensor:
+    """Planes (B, 1 or 3, H, W) of a grey picture, whose values may go anywhere."""
+    check_not_empty(image, "depth")
+    planes = to_floats(image)[..., :3].movedim(-1, 1)
+    color, known, white = 0.0, 0, 1.0
+    for frame in planes:
+        frame = frame.float()
+        spread, level = frame.amax(0) - frame.amin(0), frame.mean(0)
+        finite = torch.isfinite(spread)
+        color += float(spread[finite].sum())
+        known += int(finite.sum())
+        white = max(white, float(level.where(finite, torch.zeros_like(level)).amax()))
+    if color > 0.03 * white * known:
+        raise ValueError("depth is a coloured picture; connect the grey depth map, not its colour rendering or the photo.")
+    return planes
 
 
 def map_to_mask(values: Tensor) -> Tensor:

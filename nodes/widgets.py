@@ -36,6 +36,16 @@ def blur_radius(name: str, tooltip: str):
     return io.Float.Input(name, default=K_DEFAULT, min=0.0, max=K_LIMIT, step=0.5, tooltip=tooltip)
 
 
+def depth():
+    """A socket for `read_depth`."""
+    return io.MultiType.Input(
+        "depth",
+        types=[io.Image, io.Mask, io.Custom("DA3_GEOMETRY"), io.Custom("MOGE_GEOMETRY")],
+        tooltip="A grey depth picture, a mask, or the geometry of Depth Anything 3 or MoGe. Unknown pixels (NaN, infinite) are "
+        "filled from around them; in distances they are taken as infinitely far.",
+    )
+
+
 def refine():
     """An INT widget for `refine_edges`."""
     return io.Int.Input(
