@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import folders
+from .camera import Camera
 from .demo import DemoPhoto
 from .depth import FindDisparity, LoadDepthModel
 from .disparity import DisparityFrom
@@ -23,6 +24,7 @@ class MagicBokehExtension(ComfyExtension):
             LoadDepthModel,
             FindDisparity,
             DisparityFrom,
+            Camera,
             DefocusMap,
             FocusMask,
             LensBlur,

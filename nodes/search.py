@@ -21,6 +21,12 @@ _WORDS = {
         "对焦, 自动对焦, 点击对焦, 焦点, 光圈, 弥散圆",
         "ピント, ピント合わせ, 自動焦点, 絞り, 錯乱円",
     ),
+    "MagicBokehCamera": (
+        "camera, f-stop, f-number, f stop, f number, fstop, focal length, aperture in f-stops, camera settings, focus distance, "
+        "sensor size, crop factor, hyperfocal distance, field of view, millimetres",
+        "相机, 光圈值, 焦距, 对焦距离, 超焦距, 传感器尺寸, 等效焦距, 视角",
+        "カメラ, F値, 焦点距離, 撮影距離, 過焦点距離, センサーサイズ, 35mm換算, 画角",
+    ),
     "MagicBokehFocusMask": (
         "in focus mask, focus mask, sharp region",
         "清晰区域",

@@ -21,6 +21,7 @@ LARGE = 600_000
 SOCKETS = {
     "DisparityFrom": {"depth": "grey", "image": "image"},
     "FindDisparity": {"image": "image"},
+    "Camera": {"depth": "grey", "image": "image"},
     "DefocusMap": {"disparity": "map", "image": "image", "focus_mask": "mask"},
     "FocusMask": {"defocus": "map"},
     "LensBlur": {"image": "image", "disparity": "map"},
@@ -31,6 +32,7 @@ SOCKETS = {
 OUTPUTS = {
     "DisparityFrom": ["map"],
     "FindDisparity": ["map"],
+    "Camera": ["map", "number", "number"],
     "DefocusMap": ["map", "number", "image", "number"],
     "FocusMask": ["mask"],
     "LensBlur": ["image"],
@@ -40,6 +42,7 @@ OUTPUTS = {
 }
 NODES = [
     "DisparityFrom",
+    "Camera",
     "DefocusMap",
     "FocusMask",
     "LensBlur",

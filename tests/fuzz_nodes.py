@@ -128,6 +128,8 @@ def flaw_of_result(node: str, inputs: dict[str, Any], outputs: tuple) -> str | N
         outputs = (outputs[0].focus_mask[:, 0],)
     if node == "Sampler":
         outputs = (outputs[0], outputs[1]["samples"])
+    if node == "Camera":
+        outputs = tuple(value for value in outputs if not isinstance(value, str))
     for value in outputs:
         finite = torch.isfinite(value).all() if isinstance(value, Tensor) else math.isfinite(value)
         if not finite:
@@ -162,6 +164,8 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
             frames, size = max(frames, len(value) if first else 1), list(value.shape[first : first + 2])
     if node in ("DisparityFrom", "FindDisparity"):
         yield [frames, *size], 0, 1
+    elif node == "Camera":  # as many frames as there are of depth
+        yield [len(disparity) if disparity.ndim > 2 else 1, *size], 0, 1
     elif node == "DefocusMap":
         k, focus = inputs["k"], inputs["focus"]
         yield [frames, *size], 0, k / 32 * max(1, abs(focus), abs(1 - focus))

@@ -1,5 +1,5 @@
-// What a node says of itself on its face: which model files are missing, before a run would end for want of them, and what a
-// portrait photo has brought along.
+// What a node says of itself on its face: which model files are missing, before a run would end for want of them; after a run, what
+// a portrait photo has brought along, and what a camera will make of a scene.
 
 import { app } from "../../scripts/app.js";
 import { locatorOf, registerOnce, replaceStale, watch, widgetOf, wordsOfPage } from "./graph.mjs";
@@ -22,6 +22,7 @@ const DEPTH = {
 };
 const [AUTOMATIC, NO_BASE] = ["automatic", "none (merged file)"];
 const MARGIN = 8; // pixels above and below together
+const TELLING = ["MagicBokehPortraitPhoto", "MagicBokehCamera"]; // after a run
 const LIKE_A_BASE = /2[-_.]1[-_.](512|base)/i;
 
 /** Value and choices of a widget, null where another node gives the value. */
@@ -66,7 +67,7 @@ const MISSING = { MagicBokehLoader: missingOfLoader, MagicBokehDepthLoader: miss
 
 const STYLE = `
 .magicbokeh-note{box-sizing:border-box;width:100%;font:12px/1.4 system-ui,sans-serif;color:var(--input-text,#ddd)}
-.magicbokeh-note p{margin:0 0 4px;padding:4px 8px;border-left:3px solid #fa4;background:#0004;overflow-wrap:anywhere}
+.magicbokeh-note p{margin:0 0 4px;padding:4px 8px;border-left:3px solid #fa4;background:#0004;overflow-wrap:anywhere;white-space:pre-line}
 .magicbokeh-note p.quiet{border-color:#8888}
 .magicbokeh-note a{color:#6bf;text-decoration:underline}`;
 
@@ -118,11 +119,11 @@ class Note {
     const { node } = this;
     replaceStale(this.root);
     const missing = MISSING[node.comfyClass]?.(node) ?? [];
-    const brought = app.nodeOutputs[locatorOf(node)]?.magicbokeh_info ?? []; // until another photo is chosen
-    const seen = JSON.stringify([missing, brought]);
+    const told = app.nodeOutputs[locatorOf(node)]?.magicbokeh_info ?? []; // until another photo is chosen
+    const seen = JSON.stringify([missing, told]);
     if (seen !== this.seen) {
       this.seen = seen;
-      this.content.replaceChildren(...missing.map((model) => this.sentence(model)), ...brought.map((info) => paragraph(true, info)));
+      this.content.replaceChildren(...missing.map((model) => this.sentence(model)), ...told.map((info) => paragraph(true, info)));
     }
     const shown = this.content.offsetHeight;
     if (!shown && this.content.childNodes.length) return; // off the screen there is nothing to measure
@@ -151,5 +152,5 @@ class Note {
 }
 
 registerOnce("magicbokeh.notes", (node) => {
-  if (node.comfyClass in MISSING || node.comfyClass === "MagicBokehPortraitPhoto") new Note(node);
+  if (node.comfyClass in MISSING || TELLING.includes(node.comfyClass)) new Note(node);
 });

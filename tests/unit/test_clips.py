@@ -107,6 +107,7 @@ CASES = {
     "disparity, grey picture": ("DisparityFrom", {"depth": grey, "convention": "depth (near = black)"}),
     "disparity, in the photo's size": ("DisparityFrom", {"depth": small, "image": image, "normalize": "minmax"}),
     "disparity, one map": ("DisparityFrom", {"depth": near(1), "image": image}),
+    "camera": ("Camera", {"depth": lambda count: 1 + near(count)}),
     "focus mask": ("FocusMask", {"defocus": near, "smooth": 3, "min_area": 0.01}),
 }
 

@@ -17,6 +17,7 @@ WEIGHTS = nano_like()
 NANO, VAE = host.nodes.bokeh_model.load_model(WEIGHTS), host.nodes.bokeh_model.load_vae(WEIGHTS.vae)
 
 HEIGHT, WIDTH = 66, 88
+KNOWN = {"depth_is": "disparity, one distance known", "known_x": 0.75}
 BOX = {"x": 8, "y": 8, "width": 16, "height": 16}
 
 
@@ -63,6 +64,8 @@ MASKS = {
 DEPTHS = {
     "depth": lambda mask: host.run(host.nodes.DisparityFrom, depth=mask),
     "geometry": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": mask}),
+    "depth of Camera": lambda mask: host.run(host.nodes.Camera, depth=mask, **KNOWN)[:3],
+    "geometry of Camera": lambda mask: host.run(host.nodes.Camera, depth={"depth": mask}, **KNOWN)[:3],
 }
 
 
@@ -278,6 +281,7 @@ SHAPES = {
     "focus_mask": MASKS["focus_mask of Defocus Map"],
     "disparity from": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask),
     "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
+    "camera": lambda mask: host.run(host.nodes.Camera, image=noise(), depth=mask),
 }
 
 
@@ -305,6 +309,7 @@ def test_counts_of_frames_are_named_as_they_are():
         (lambda: host.run(host.nodes.LensBlur, image=noise(3), disparity=ramp(2)), "disparity has 2 frames for 3 pictures"),
         (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 frames for 3 of disparity"),
         (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
+        (lambda: host.run(host.nodes.Camera, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
     ):
         with pytest.raises(ValueError, match=message):
             run()

@@ -62,6 +62,10 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda depth, picture: run(nodes.DisparityFrom, depth=depth, image=picture, refine=2),
         [plane(), photo()],
     ),
+    "MagicBokehCamera": (
+        lambda depth, picture: run(nodes.Camera, depth=1 + depth.expand(-1, 3, -1, -1), image=picture)[:3],
+        [plane(), photo()],
+    ),
     "MagicBokehDefocusMap": (defocus_map(), [plane(), photo(), plane()]),
     "MagicBokehDefocusMap, mask": (defocus_map(focus_mode="mask"), [plane(), photo(), plane(1, 60, 54)]),
     "MagicBokehDefocusMap, box": (defocus_map(focus_mode="box", focus_box=BOX), [plane(), photo(), plane()]),

@@ -58,6 +58,8 @@ LENS = {"image": photo(), "disparity": ramp()}
 SAMPLER = {"model": MODEL, "vae": VAE, "image": photo(), "defocus": ramp()}
 SWEEP = {**LENS, "frames": 2}
 BOX = {"disparity": ramp(), "image": photo(), "focus_mode": "box"}
+RELATIVE = "disparity, one distance known"
+METRES, KNOWN = {"depth": 1 + ramp()}, {"depth": ramp(), "depth_is": RELATIVE}
 MASK = {"disparity": ramp(), "image": photo(), "focus_mode": "mask"}
 WRONG = {
     # Load Portrait Photo, whose input is a file
@@ -91,6 +93,33 @@ WRONG = {
     "refine without the photo": ("DisparityFrom", "refine", {"depth": ramp(), "refine": 3}),
     "refine below 0": ("DisparityFrom", "refine", {"depth": ramp(), "image": photo(), "refine": -1}),
     "depth_ratio of 1": ("DisparityFrom", "depth_ratio", {"depth": ramp(), "convention": "depth (near = black)", "depth_ratio": 1.0}),
+    # Camera
+    "coloured distances": ("Camera", "depth", {"depth": photo()}),
+    "wall": ("Camera", "depth", {"depth": torch.full((1, 66, 88), 3.0)}),
+    "distances below 0": ("Camera", "depth", {"depth": -1 - ramp()}),
+    "no distances": ("Camera", "depth", {"depth": None}),
+    "geometry without distances": ("Camera", "depth", {"depth": {"depth": None}}),
+    "disparity below 0": ("Camera", "depth", {"depth": 2 * ramp() - 1, "depth_is": RELATIVE}),
+    "distances of another shape": ("Camera", "depth", {**METRES, "image": photo(1, 66, 66)}),
+    "photos for other frames": ("Camera", "image", {"depth": 1 + ramp(3), "image": photo(2)}),
+    "no light": ("Camera", "image", {**METRES, "image": photo(0)}),
+    "focal_length of 0": ("Camera", "focal_length", {**METRES, "focal_length": 0.0}),
+    "focal_length below 0": ("Camera", "focal_length", {**METRES, "focal_length": -50.0}),
+    "focal_length of NaN": ("Camera", "focal_length", {**METRES, "focal_length": NAN}),
+    "f_number of 0": ("Camera", "f_number", {**METRES, "f_number": 0.0}),
+    "f_number below 0": ("Camera", "f_number", {**METRES, "f_number": -1.8}),
+    "f_number of NaN": ("Camera", "f_number", {**METRES, "f_number": NAN}),
+    "focus within the focal length": ("Camera", "focus_distance", {**METRES, "focus_distance": 0.05}),
+    "focus_distance below 0": ("Camera", "focus_distance", {**METRES, "focus_distance": -2.0}),
+    "focus_distance of NaN": ("Camera", "focus_distance", {**METRES, "focus_distance": NAN}),
+    "no such sensor": ("Camera", "sensor", {**METRES, "sensor": "glass plate"}),
+    "no such focal length": ("Camera", "focal_length_is", {**METRES, "focal_length_is": "long"}),
+    "no such depth": ("Camera", "depth_is", {**METRES, "depth_is": "deep"}),
+    "known_distance of 0": ("Camera", "known_distance", {**KNOWN, "known_distance": 0.0}),
+    "known_distance of NaN": ("Camera", "known_distance", {**KNOWN, "known_distance": NAN}),
+    "known_x beside the photo": ("Camera", "known_x", {**KNOWN, "known_x": 1.5}),
+    "known_y of NaN": ("Camera", "known_y", {**KNOWN, "known_y": NAN}),
+    "known point in the sky": ("Camera", "known_x", {"depth": ramp().clamp(min=0.6) - 0.6, "depth_is": RELATIVE}),
     # Defocus Map
     "disparity in 0..255": ("DefocusMap", "disparity", {"disparity": 255 * ramp()}),
     "constant disparity": ("DefocusMap", "disparity", {"disparity": torch.zeros(1, 64, 64)}),
