@@ -35,8 +35,8 @@ SENSORS = {
     "APS-C": (23.6, 15.7),
     "Micro Four Thirds": (17.3, 13.0),
     "1 inch": (13.2, 8.8),
-    "phone, main camera": (9.8, 7.3),
-    "phone, small camera": (5.6, 4.2),
+    "phone main camera": (9.8, 7.3),
+    "phone small camera": (5.6, 4.2),
 }
 SHARP = 0.03  # mm: the circle of confusion on full frame that still looks like a point
 MOST_METRES = 1e5  # of a distance that is not called infinity in words

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import defocus, files
+from ..camera import FULL_FRAME, Camera, check_distances
 from ..focus import choose_focus
 from ..portrait import Portrait, read_portrait
 
@@ -57,6 +58,30 @@ def find_k(k: float, portrait: Portrait | None) -> float:
     return portrait.k if is_default and portrait is not None and portrait.k is not None else k
 
 
+def find_camera(
+    focal_length: float | None, f_number: float | None, focus_distance: float | None, sensor: tuple[float, float] | None
+) -> Camera | None:
+    """The camera of `camera_options`, None if none of them is given.
+
+    Raises UsageError for a part of them, beside other options for focus and k, and for a depth map that is not of distances.
+    """
+    if focal_length is None and f_number is None and focus_distance is None and sensor is None:
+        return None
+    if focal_length is None or f_number is None or focus_distance is None:
+        raise click.UsageError("A camera is --focal-length, --f-number and --focus-distance together.")
+    context = click.get_current_context()
+    for name in ("focus", "focus_point", "focus_mask", "k"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(
+                f"Leave out --{name.replace('_', '-')}: --focal-length and the rest say what focus and k are."
+            )
+    if context.params["disparity"] is None or context.params["convention"] != "distance":
+        raise click.UsageError(
+            "--focal-length needs distances in metres: give them with --disparity and --convention distance."
+        )
+    return Camera(focal_length, f_number, focus_distance, sensor or FULL_FRAME)
+
+
 def read_portrait_photo(path: Path, otherwise: str) -> tuple[Portrait, Tensor]:
     """A photo and the disparity that it brings along. otherwise: the options that give it. Raises UsageError if it brings none."""
     portrait = None if path.suffix.lower() in (*files.ARRAYS, ".exr") else read_portrait(path)
@@ -66,15 +91,32 @@ def read_portrait_photo(path: Path, otherwise: str) -> tuple[Portrait, Tensor]:
     return portrait, portrait.disparity
 
 
-def read_disparity(path: Path, convention: str, normalize: str, size: Sequence[int], layer: str | None = None) -> Tensor:
-    """What `defocus.normalize` makes of the depth map of a photo of `size` (height, width). layer: of an EXR with several."""
+def read_disparity(
+    path: Path, convention: str, normalize: str, size: Sequence[int], layer: str | None = None
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What `defocus.normalize` makes of the depth map of a photo of `size` (height, width), and what became 0 and 1.
+
+    layer: of an EXR with several.
+    """
     depth = files.read_map(path, layer, in_any_unit=convention == "distance")
     try:
-        near = defocus.normalize(defocus.to_disparity(depth, convention), normalize)
+        found = defocus.to_disparity(depth, convention)
+        ends = defocus.find_range(lambda: [found], normalize)
+        near = defocus.stretch(found, *ends)
         defocus.check_same_shape(near, size, "disparity")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return near
+    return near, ends
+
+
+def find_settings(camera: Camera, near: Tensor, ends: tuple[Tensor, Tensor], size: Sequence[int]) -> tuple[float, float]:
+    """Focus and k of a camera, for what `read_disparity` gives of distances. Says what it makes of the scene."""
+    far_end, near_end = (float(end) for end in ends)
+    click.echo(camera.describe(far_end, near_end, size))
+    doubt = check_distances(lambda: [far_end + near * (near_end - far_end)])
+    if doubt:
+        click.echo(doubt)
+    return camera.focus_and_k(far_end, near_end, size)
 
 
 def compute_device(name: str | None) -> torch.device:

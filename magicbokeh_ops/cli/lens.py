@@ -2,14 +2,15 @@ import click
 
 from .. import files, lens
 from ..aperture import Aperture
-from .inputs import Bar, compute_device, find_focus, find_k, read_disparity, read_portrait_photo
-from .options import DEPTH_MAP, EXISTING, NORMALIZE, device_option, output_option, scene_options
+from .inputs import Bar, compute_device, find_camera, find_focus, find_k, find_settings, read_disparity, read_portrait_photo
+from .options import DEPTH_MAP, EXISTING, NORMALIZE, camera_options, device_option, output_option, scene_options
 
 
 @click.command()
 @click.argument("photo", type=EXISTING)
 @click.option("--disparity", "-d", type=EXISTING, help=f"{DEPTH_MAP} Portrait photos of phones bring their own.")
 @scene_options
+@camera_options
 @click.option("--normalize", type=NORMALIZE, default="percentile", show_default=True)
 @click.option("--blades", type=int, default=0, help="Blades of the iris; 0 = round.")
 @click.option("--rotation", type=float, default=0, help="Turn of the iris in degrees.")
@@ -23,19 +24,23 @@ from .options import DEPTH_MAP, EXISTING, NORMALIZE, device_option, output_optio
 @output_option
 def lens_command(
     photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, convention, layer, normalize, blades, rotation, roundness, squeeze, cat_eye,
-    highlight_boost, near_scale, far_scale, device, output,
+    highlight_boost, near_scale, far_scale, device, output, **camera,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
     device = compute_device(device)
     files.check_output(output)
+    camera = find_camera(**camera)
     portrait, space = None, files.color_space(photo)
     if disparity is None:
         portrait, near = read_portrait_photo(photo, "--disparity")
         rgb, alpha = portrait.image, portrait.alpha
     else:
         rgb, alpha = files.read_photo(photo, space)
-        near = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
-    focus, k = find_focus(near, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
+        near, ends = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
+    if camera is None:
+        focus, k = find_focus(near, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
+    else:
+        focus, k = find_settings(camera, near, ends, rgb.shape[-2:])
     result = lens.render(
         rgb,
         near,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .. import defocus
+from .. import camera, defocus
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
@@ -22,6 +22,18 @@ def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise click.BadParameter(f"{value!r} is not two numbers like 0.5,0.6.") from None
     return x, y
+
+
+def sensor(_ctx, _param, value: str | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    known = {name.lower(): sides for name, sides in camera.SENSORS.items()}
+    if value.lower() in known:
+        return known[value.lower()]
+    sides = re.fullmatch(r"(\d+\.?\d*) *x *(\d+\.?\d*)", value.lower())
+    if sides is None:
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT in mm like 36x24, and none of: {', '.join(camera.SENSORS)}.")
+    return float(sides[1]), float(sides[2])
 
 
 def named_paths(_ctx, _param, values: tuple[str, ...]) -> dict[str, Path]:
@@ -71,6 +83,18 @@ scene_options = options(
         help="What the map's values mean.",
     ),
     click.option("--layer", help="Layer or channel of an EXR map that has several."),
+)
+camera_options = options(
+    click.option(
+        "--focal-length", type=float, help="In mm. With this and the next two, focus and k follow from distances in metres."
+    ),
+    click.option("--f-number", type=float, help="Aperture in f-stops."),
+    click.option("--focus-distance", type=float, help="Metres to what is in focus; 0 is infinity."),
+    click.option(
+        "--sensor",
+        callback=sensor,
+        help=f"Sides in mm like 36x24, or one of: {', '.join(camera.SENSORS)}. [default: full frame]",
+    ),
 )
 NORMALIZE = click.Choice(["none", "minmax", "percentile"])
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")

@@ -58,7 +58,7 @@ def render_command(
     portrait = None
     if disparity is not None:
         rgb, alpha = files.read_photo(photo)
-        near = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
+        near, _ = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
     elif depth_model is not None:
         rgb, alpha = files.read_photo(photo)
         with torch.inference_mode():

@@ -74,7 +74,7 @@ def traced_radius(camera: Camera, distance: float) -> float:
 
 @pytest.mark.parametrize(
     "camera",
-    [Camera(50, 1.8, 2), Camera(6.9, 1.8, 0.5, SENSORS["phone, main camera"]), Camera(100, 2.8, 0.4), Camera(85, 1.4, 0)],
+    [Camera(50, 1.8, 2), Camera(6.9, 1.8, 0.5, SENSORS["phone main camera"]), Camera(100, 2.8, 0.4), Camera(85, 1.4, 0)],
 )
 def test_rays_through_a_thin_lens_spread_by_the_radius(camera):
     focus, k = camera.focus_and_k(0, 1 / 0.3, SIZE)

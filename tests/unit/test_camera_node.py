@@ -86,7 +86,7 @@ def test_k_counts_in_the_pixels_of_the_photo():
 
 
 def test_an_equivalent_focal_length_sees_the_same_on_a_smaller_sensor():
-    phone, full = "phone, main camera (9.8 x 7.3 mm)", "full frame (36 x 24 mm)"
+    phone, full = "phone main camera (9.8 x 7.3 mm)", "full frame (36 x 24 mm)"
     crop = crop_factor((9.8, 7.3))
     square = metres()[..., :HEIGHT]
     settings = {"depth": square, "focal_length": 24.0, "focal_length_is": "full-frame equivalent", "sensor": phone}

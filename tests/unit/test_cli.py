@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from magicbokeh_ops import lens
+from magicbokeh_ops.camera import Camera
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.defocus import focus_from_mask, focus_from_point
 
@@ -170,3 +171,60 @@ def test_demo(tmp_path):
     pictures = {path.name: Image.open(path).size for path in (tmp_path / "demo").iterdir()}
     assert pictures.pop("sheet.jpg") == (3 * 520, 3 * 520)
     assert len(pictures) == 9 and set(pictures.values()) == {(512, 512)}
+
+
+@pytest.fixture
+def distances(scene):
+    """In place of the disparity: from 1 to 10 m across, and a sky."""
+    folder, photo, _ = scene
+    metres = np.tile(np.linspace(1, 10, 60, dtype=np.float32), (40, 1))
+    metres[:2] = np.inf
+    np.save(folder / "disparity.npy", metres)
+    return folder, photo, torch.from_numpy(1 / metres)[None, None]
+
+
+CAMERA = ("--convention", "distance", "--focal-length", 85, "--f-number", 1.4, "--focus-distance", 2.5)
+
+
+def test_a_camera_sets_focus_and_k(distances):
+    folder, photo, dioptres = distances
+    told = run(folder, *CAMERA, "--normalize", "minmax").output
+    camera = Camera(85, 1.4, 2.5)
+    focus, k = camera.focus_and_k(0, 1, (40, 60))
+    expected = lens.render(photo, dioptres, focus, k)[0].permute(1, 2, 0).numpy()
+    assert np.abs(np.load(folder / "out.npy") - expected).max() < 1e-4
+    assert camera.describe(0, 1, (40, 60)) in told and f"focus {focus:.4f}, K {k:g}" in told and "Note" not in told
+    for sensor in ("23.6x15.7", "APS-C", "aps-c"):
+        smaller = Camera(85, 1.4, 2.5, (23.6, 15.7))
+        assert smaller.describe(0, 1, (40, 60)) in run(folder, *CAMERA, "--normalize", "minmax", "--sensor", sensor).output
+    assert "focus at infinity" in run(folder, *CAMERA, "--focus-distance", 0).output
+    np.save(folder / "disparity.npy", 1000 * np.load(folder / "disparity.npy"))
+    assert "Is depth in metres?" in run(folder, *CAMERA).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (CAMERA[:-2], 2, "--focus-distance together"),
+        (("--sensor", "APS-C"), 2, "--focal-length, --f-number and"),
+        ((*CAMERA, "--k", 24), 2, "Leave out --k"),
+        ((*CAMERA, "--focus", 0.5), 2, "Leave out --focus"),
+        ((*CAMERA, "--focus-point", "0.5,0.5"), 2, "Leave out --focus-point"),
+        ((*CAMERA, "--convention", "disparity"), 2, "--convention distance"),
+        ((*CAMERA, "--sensor", "large"), 2, "'large' is not WIDTHxHEIGHT in mm"),
+        ((*CAMERA, "--sensor", "1.2.3x4"), 2, "'1.2.3x4' is not WIDTHxHEIGHT in mm"),
+        ((*CAMERA, "--sensor", "0x24"), 1, "sensor is 0 x 24 mm"),
+        ((*CAMERA, "--focal-length", "nan"), 1, "focal_length is nan"),
+        ((*CAMERA, "--f-number", 0), 1, "f_number is 0"),
+        ((*CAMERA, "--focus-distance", 0.08), 1, "focus_distance is 0.08 m"),
+    ],
+)
+def test_what_is_no_camera_is_said_in_one_line(distances, arguments, code, message):
+    last = run(distances[0], *arguments, code=code).output.strip().splitlines()[-1]
+    assert last.startswith("Error: ") and message in last
+
+
+def test_a_camera_needs_a_map_of_distances(distances):
+    folder, _, _ = distances
+    result = CliRunner().invoke(main, ["lens", str(folder / "photo.npy"), "-o", str(folder / "out.npy"), *map(str, CAMERA)])
+    assert result.exit_code == 2 and "--disparity and --convention distance" in result.output

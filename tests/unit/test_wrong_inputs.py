@@ -295,6 +295,7 @@ def test_every_node_with_inputs_is_tried():
 # Command, name at fault, and arguments; files by their names in the fixture's folder.
 SHOT = ("photo.png", "-d", "map.png", "-o", "out.png")
 FOCUS = ("--focus", "0.5")
+CAMERA = ("--convention", "distance", "--focal-length", "50", "--f-number", "2", "--focus-distance", "1")
 COMMANDS = {
     "no focus": ("lens", "--focus", SHOT),
     "focus point beside the photo": ("lens", "--focus-point", (*SHOT, "--focus-point", "2,0.5")),
@@ -319,6 +320,11 @@ COMMANDS = {
     "one blade": ("lens", "--blades", (*SHOT, *FOCUS, "--blades", "1")),
     "cat eye of 2": ("lens", "--cat-eye", (*SHOT, *FOCUS, "--cat-eye", "2")),
     "boost of 99": ("lens", "--highlight-boost", (*SHOT, *FOCUS, "--highlight-boost", "99")),
+    "part of a camera": ("lens", "--f-number", (*SHOT, "--convention", "distance", "--focal-length", "50")),
+    "camera and k": ("lens", "--k", (*SHOT, *CAMERA, "--k", "8")),
+    "camera without distances": ("lens", "--convention", (*SHOT, *CAMERA[2:])),
+    "focus within the focal length of a camera": ("lens", "--focus-distance", (*SHOT, *CAMERA, "--focus-distance", "0.04")),
+    "no such sensor of a camera": ("lens", "--sensor", (*SHOT, *CAMERA, "--sensor", "large")),
     "no model": ("render", "--model", (*SHOT, *FOCUS)),
     "no map and no depth model": ("render", "--depth-model", ("photo.png", "--model", "nano", *FOCUS, "-o", "out.png")),
     "seed of nano": ("render", "--seed", (*SHOT, *FOCUS, "--model", "nano", "--seed", "3")),
