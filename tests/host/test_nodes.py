@@ -67,6 +67,16 @@ def disparity_from(source: dict, slot=0, convention="disparity (near = white)", 
     }
 
 
+def camera(source: dict, slot=0, output=0, **changes) -> dict:
+    settings = {"focal_length": 50, "focal_length_is": "real", "f_number": 2, "sensor": "full frame (36 x 24 mm)"}
+    settings |= {"focus_distance": 2, "depth_is": "distance in metres", "known_distance": 2, "known_x": 0.5, "known_y": 0.5}
+    return {
+        "source": source,
+        "camera": node("MagicBokehCamera", depth=["source", slot], **{**settings, **changes}),
+        "probe": node("TestProbe", **{"number" if output else "mask": ["camera", output]}),
+    }
+
+
 def test_disparity_of_any_source_is_refined(host):
     """A soft edge 3 pixels beside the photo's own goes there; without refine the map only gets the photo's size."""
     asked = disparity_from(node("TestMask", kind="soft edge"), normalize="none", refine=6, image=["image", 0])
@@ -247,9 +257,38 @@ def test_disparity_from(host):
     assert filled["low"] == 0 and filled["high"] == 1 and filled["row"][32] == pytest.approx(32 / 63, abs=0.01)
 
 
+def test_camera(host):
+    """50 mm, f/2, focused on 2 m, on a scene of 1 to 10 m."""
+    metres = node("TestMask", kind="metres")
+    focus, k = (host.found(camera(metres, output=output))["number"] for output in (1, 2))
+    assert focus == pytest.approx(0.4 / 0.9, abs=1e-5)
+    assert k == pytest.approx(48 / 24 * 2500 / 4 / (1 - 0.025) * 0.9 / 1000, rel=1e-5)
+    row = host.found(camera(metres))["row"]
+    assert row[0] == 1 and row[-1] == 0 and row[32] == pytest.approx((1 / (1 + 9 * 32 / 63) - 0.1) / 0.9, abs=1e-5)
+    photo = camera(metres, output=2, image=["image", 0]) | {"image": node("TestImage", kind="3 megapixels")}
+    assert host.found(photo)["number"] == pytest.approx(2000 / 64 * k)
+    for far_is, slot in (("sky", 0), ("infinite", 1)):
+        row = host.found(camera(node("TestGeometry", far_is=far_is), slot))["row"]
+        assert row[:15] == [0] * 15 and row[-1] == 1
+    relative = camera(node("TestImage", kind="grey depth"), output=1, depth_is="disparity, one distance known", known_distance=4)
+    assert host.found(relative)["number"] == pytest.approx(1, abs=0.02)  # 2 m with 4 m halfway to infinity
+    endless = camera(metres, output=6, focus_distance=["nearest", 4]) | {"nearest": camera(metres)["camera"]}
+    assert host.found(endless)["number"] == 0
+
+
+def test_what_a_camera_says(host):
+    (report,) = host.run(camera(node("TestMask", kind="metres"), focal_length=24))["outputs"]["camera"]["magicbokeh_info"]
+    assert report.splitlines()[0] == "24 mm, f/2, focus at 2 m" and report.splitlines()[-1] == "Depth from 1 m to 10 m"
+    (report,) = host.run(camera(node("TestMask", kind="ramp"), focus_distance=0))["outputs"]["camera"]["magicbokeh_info"]
+    assert report.endswith("or is it disparity?")
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
+        (camera(node("TestMask", kind="metres"), focus_distance=0.04), "focus_distance is 0.04 m"),
+        (camera(node("TestMask", kind="one")), "1 / depth is constant"),
+        (camera(node("TestImage", kind="photo")), "coloured"),
         (lens("photo", "empty 64"), "disparity is constant"),
         (lens("photo", "with NaN"), "disparity holds NaN"),
         (lens("with NaN", "ramp"), "image holds NaN"),

@@ -123,6 +123,7 @@ MASKS = {
     "soft edge": lambda: ((0.645 - ramp()) / 0.2).clamp(0, 1)[:, ::2, ::2],
     "with NaN": lambda: ramp().index_fill(1, torch.tensor([3]), float("nan")),
     "metres": lambda: 1 + 9 * ramp(),
+    "one": lambda: torch.ones(1, 48, 64),
     "bytes": lambda: (ramp() * 255).round(),
     "uint8": lambda: (ramp() * 255).round().byte(),
     "square": lambda: ramp(1, 48, 48),
