@@ -1,4 +1,4 @@
-"""What nodes say on their faces: missing models, and what a portrait photo brings."""
+"""What nodes say on their faces: missing models, what a portrait photo brings, what a camera makes of a scene."""
 
 import pytest
 
@@ -147,6 +147,31 @@ def test_a_portrait_photo_says_what_it_has_brought(canvas):
     canvas.run(PUT, ["image", "example.png"])
     canvas.wait(1500)
     assert not note(canvas)
+    assert not canvas.errors
+
+
+def test_a_camera_says_what_is_sharp(canvas):
+    add(canvas, "MagicBokehCamera")
+    canvas.run(
+        """() => {
+          const [camera, photo, show] = [app.graph.nodes[0], ...["MagicBokehDemoPhoto", "MaskPreview"].map((kind) => LiteGraph.createNode(kind))];
+          photo.pos = [20, 200];
+          show.pos = [900, 200];
+          app.graph.add(photo);
+          app.graph.add(show);
+          photo.connect(1, camera, camera.inputs.findIndex((input) => input.name === "depth"));
+          camera.connect(0, show, 0);
+        }"""
+    )
+    canvas.run(PUT, ["depth_is", "disparity, one distance known"])
+    canvas.run(PUT, ["focus_distance", 3 + canvas.modern])  # not what ComfyUI still has from another test
+    canvas.page.keyboard.press("Control+Enter")
+    canvas.page.wait_for_function("() => document.querySelector('[data-testid=magicbokeh-note]').innerText", timeout=60000)
+    lines = note(canvas).splitlines()
+    assert lines[0] == f"50 mm, f/1.8, focus at {3 + canvas.modern} m" and lines[2].startswith("Sharp from ")
+    canvas.wait()
+    note_end, node_end = room(canvas)
+    assert note_end <= node_end + 1
     assert not canvas.errors
 
 
