@@ -118,7 +118,8 @@ class Camera:
             [
                 f"{self.focal_length:.4g} mm, f/{self.f_number:.3g}, focus at {_metres(self.vergence)}",
                 f"Blur radius in pixels: {nearest:.1f} nearest, {infinite:.1f} at infinity",
-                f"Sharp from {_metres(1 / sharp_from)} to {_metres(1 / sharp_to)}, hyperfocal distance {_metres(1 / self.hyperfocal)}",
+                f"Sharp from {_metres(1 / sharp_from)} to {_metres(1 / sharp_to)}",
+                f"Hyperfocal distance {_metres(1 / self.hyperfocal)}",
                 f"Field of view {across:.1f} x {down:.1f} degrees",
                 f"Depth from {_metres(near)} to {_metres(far)}{missed}",
             ]

@@ -270,7 +270,9 @@ def test_camera(host):
     for far_is, slot in (("sky", 0), ("infinite", 1)):
         row = host.found(camera(node("TestGeometry", far_is=far_is), slot))["row"]
         assert row[:15] == [0] * 15 and row[-1] == 1
-    relative = camera(node("TestImage", kind="grey depth"), output=1, depth_is="disparity, one distance known", known_distance=4)
+    relative = camera(
+        node("TestImage", kind="grey depth"), output=1, depth_is="disparity, one distance known", known_distance=4
+    )
     assert host.found(relative)["number"] == pytest.approx(1, abs=0.02)  # 2 m with 4 m halfway to infinity
     endless = camera(metres, output=6, focus_distance=["nearest", 4]) | {"nearest": camera(metres)["camera"]}
     assert host.found(endless)["number"] == 0

@@ -213,11 +213,11 @@ def test_distances_that_are_hardly_metres_are_doubted(distances, doubt):
 
 def test_the_report_says_what_a_photographer_asks():
     camera = Camera(50, 1.8, 2)
-    first, blur, sharp, view, depth = camera.describe(0, 1 / 1.2, SIZE).splitlines()
+    first, blur, sharp, hyperfocal, view, depth = camera.describe(0, 1 / 1.2, SIZE).splitlines()
     assert first == "50 mm, f/1.8, focus at 2 m"
     (at_near, at_infinity) = (circle_of_confusion(camera, d) / 2 * 600 / 36 for d in (1.2, 1e12))
     assert blur == f"Blur radius in pixels: {at_near:.1f} nearest, {at_infinity:.1f} at infinity"
-    assert sharp == "Sharp from 1.919 m to 2.088 m, hyperfocal distance 46.35 m"
+    assert sharp == "Sharp from 1.919 m to 2.088 m" and hyperfocal == "Hyperfocal distance 46.35 m"
     assert view == "Field of view 39.6 x 27.0 degrees"
     assert depth == "Depth from 1.2 m to infinity"
     assert camera.describe(0.1, 0.4, SIZE).splitlines()[-1] == "Depth from 2.5 m to 10 m: nothing at the focus distance"
