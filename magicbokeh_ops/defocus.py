@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .clips import Frames, extremes, percentiles
+from .focal_plane import tilted
 from .focus import focus_from_box, focus_from_mask, focus_from_point, focus_on_nearest, released_focus
 from .planes import OVERSHOOT, check_image, check_map, check_same_shape, fill_unknown, fit, match_batch, resize
 from .windows import widen
@@ -184,12 +185,15 @@ def signed_radius(
     k: float | Sequence[float],
     focus_range: float = 0.0,
     falloff: float = 1.0,
+    tilt: float = 0.0,
+    tilt_direction: float = 0.0,
 ) -> Tensor:
     """Blur radius in pixels, K (d - d_f), of disparity (B, 1, H, W): positive in front of the focal plane (Eq. 1).
 
     focus and k: one value, or one per frame. What no lens does: everything within `focus_range` (in disparity, half of it to either
     side of the focus) stays sharp, and the blur begins softly at its ends; `falloff` is the power with which it grows with the
-    distance from there, 1 as in a lens. Raises ValueError for a negative k or focus_range, and a falloff of 0 or less.
+    distance from there, 1 as in a lens. tilt, tilt_direction: of the focal plane, as for `focal_plane.slopes`; focus is then that of
+    the middle of the picture. Raises ValueError for a negative k or focus_range, and a falloff of 0 or less.
     """
     check_map(disparity, "disparity")
     values = {}
@@ -205,7 +209,7 @@ def signed_radius(
         raise ValueError(f"focus_range is {focus_range:g}; it is a disparity of 0 or more.")
     if not 0 < falloff < math.inf:
         raise ValueError(f"falloff is {falloff:g}; it is above 0, and 1 in a lens.")
-    distance = disparity.float() - values["focus"]
+    distance = tilted(disparity.float(), tilt, tilt_direction) - values["focus"]
     if focus_range:
         beyond = (distance.abs() - focus_range / 2).clamp(min=0)
         distance = (beyond**2 / (beyond + focus_range * SOFT_END)).copysign(distance)
@@ -220,12 +224,14 @@ def defocus_map(
     k: float | Sequence[float],
     focus_range: float = 0.0,
     falloff: float = 1.0,
+    tilt: float = 0.0,
+    tilt_direction: float = 0.0,
 ) -> Tensor:
     """|K (d - d_f)| / 32, what the network sees (Eq. 1): (B, 1, H, W) in [0, 1], above 1 only for K above 32.
 
-    focus_range, falloff: as for `signed_radius`.
+    focus_range, falloff, tilt, tilt_direction: as for `signed_radius`.
     """
-    return signed_radius(disparity, focus, k, focus_range, falloff).abs() / K_TRAINED
+    return signed_radius(disparity, focus, k, focus_range, falloff, tilt, tilt_direction).abs() / K_TRAINED
 
 
 def focus_mask(defocus: Tensor, threshold: float = FOCUS_THRESHOLD, smooth: int = 0, min_area: float = 0.0) -> Tensor:

@@ -19,17 +19,19 @@ def focus_overlay(
     drawing: Tensor | None = None,
     focus_range: float = 0.0,
     falloff: float = 1.0,
+    tilt: float = 0.0,
+    tilt_direction: float = 0.0,
 ) -> Tensor:
     """Tint `image` (B, 3, H, W, in [0, 1]) by where the focus lies, with a legend; same shape.
 
     The tint grows with the blur radius up to 32 pixels. The focus mask's threshold bounds the green.
     point: where the focus was taken, 0..1 from left and top; marked with a ring.
     drawing: what `draw_legend` gives for the same values, so that the frames of a clip share it.
-    focus_range, falloff: as for `defocus.signed_radius`.
+    focus_range, falloff, tilt, tilt_direction: as for `defocus.signed_radius`.
     """
     check_image(image)
     disparity = match_batch(fit(disparity, image.shape[-2:], "disparity"), len(image), "disparity")
-    radius = signed_radius(disparity, focus, k, focus_range, falloff).div_(K_TRAINED)
+    radius = signed_radius(disparity, focus, k, focus_range, falloff, tilt, tilt_direction).div_(K_TRAINED)
     # As numbers, with which lerp chooses several times as fast as where does.
     in_focus, in_front = (radius.abs() <= FOCUS_THRESHOLD).to(radius), (radius > 0).to(radius)
     strength = radius.abs_().clamp_(max=1).mul_(0.45).add_(0.25).lerp_(radius.new_tensor(0.35), in_focus)

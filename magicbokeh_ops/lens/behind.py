@@ -41,11 +41,12 @@ class Behind:
     pyramid (Gortler 1996) for each of a few depths, from half resolution on, since nothing there is sharp. Its coarse levels are
     the whole picture's, its fine ones a part's. Light above white is not continued.
 
-    size: of the picture. lowest, highest: signed radius in it.
+    size: of the picture. lowest, highest: signed radius in it. extent: of the aperture, of which discs are that many times as wide.
     """
 
-    def __init__(self, size: Sequence[int], channels: int, lowest: float, highest: float, device: torch.device):
-        self.channels, self.span, self.reach = channels, highest - lowest, math.ceil(max(-lowest, highest)) + 2
+    def __init__(self, size: Sequence[int], channels: int, lowest: float, highest: float, extent: float, device: torch.device):
+        self.extent = extent
+        self.channels, self.span, self.reach = channels, highest - lowest, math.ceil(extent * max(-lowest, highest)) + 2
         step = (self.span - EDGE) / DEPTHS
         self.depths = [lowest + 0.01 + i * step for i in range(DEPTHS)]
         cells, coarse = ([-(-length // side) for length in size] for side in (CELL, COARSE))
@@ -77,15 +78,15 @@ class Behind:
     def finish(self, report: Callable[[], None]) -> None:
         """Conclude the survey.
 
-        The lens moves a surface x pixels away against this one by the difference of their radii, so it shows only if
-        that exceeds x. (A slope never does; a step always does, up to its height.)
+        The lens moves a surface x pixels away against this one by the difference of their radii (times the extent of the
+        aperture), so it shows only if that exceeds x. (A slope never does; a step always does, up to its height.)
         """
         nearness, cells = -self.farthest[None], 0
         self.limit = torch.full_like(self.farthest, math.inf)
-        while max(EDGE, CELL * cells) <= self.span:
+        while (step := max(EDGE, CELL * cells / self.extent)) <= self.span:
             report()
             nearness = widen(nearness, max(1, cells))
-            self.limit = self.limit.minimum(max(EDGE, CELL * cells) - nearness[0])
+            self.limit = self.limit.minimum(step - nearness[0])
             cells += max(1, cells)
         self.covered = self.nearest >= self.limit
         self.needed = widen(self.covered.float()[None], self.reach // CELL + 1)[0]

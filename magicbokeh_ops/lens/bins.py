@@ -2,7 +2,8 @@
 
 A fragment is a mix of blurs of the two radii around its own, 15 to 20 % apart, or of the three below 1.4 pixels, such that the mix is
 as wide as its own blur (a blur's variance goes with the square of its radius). A blur is made only where it has content, above 16
-pixels at half the resolution, above 32 at a quarter and so on; that is why time hardly depends on k.
+pixels at half the resolution, above 32 at a quarter and so on; that is why time hardly depends on k. Discs that show more than an
+even surface (rings, stars, pictures ...) would show that too: for them radii are 7 % apart and resolution lasts four times as long.
 """
 
 import math
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from .kernels import SMALL
 
-FULL_RESOLUTION = 16.0  # radius up to which a blur is made at full resolution; every doubling halves it once more
+# Radius up to which a blur is made at full resolution (every doubling halves it once more), and growth of radius from one blur to the
+# next, once that is more than between small ones.
+FULL_RESOLUTION, GROWTH = 16.0, 0.2
+FINE_FULL_RESOLUTION, FINE_GROWTH = 64.0, 0.07
 BRIGHT = 64.0  # light above which the rounding of a transform in single precision would be seen around it
-GROWTH = 0.2  # of radius from one blur to the next, once that is more than between small ones
 # First radii of what is seen, and of what is continued behind at half resolution (going there and back blurs by 2.2).
 SEEN, BEHIND = (*SMALL[1:], 6.0), (0.0, 2.2, 3.2, 4.2, 5.0, 6.0)
 
@@ -26,9 +29,9 @@ Surface = tuple[Tensor, Tensor, Tensor]
 Patch = tuple[int, int, Tensor]
 
 
-def level_of(radius: float) -> int:
+def level_of(radius: float, full_resolution: float = FULL_RESOLUTION) -> int:
     """Times that the resolution is halved for a blur of this radius."""
-    return max(0, math.ceil(math.log2(max(abs(radius), 1e-6) / FULL_RESOLUTION)))
+    return max(0, math.ceil(math.log2(max(abs(radius), 1e-6) / full_resolution)))
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,25 @@ class Bins:
                 ]
 
     @classmethod
-    def spanning(cls, lowest: float, highest: float) -> "Bins":
-        """For what is seen."""
+    def spanning(cls, lowest: float, highest: float, fine: bool = False) -> "Bins":
+        """For what is seen. fine: through an aperture whose discs show more than an even surface."""
         core = SMALL[1::-1]
-        near = _outwards(highest, SEEN)[::-1]
-        far = [-radius for radius in _outwards(-lowest, SEEN)]
+        growth, full_resolution = (FINE_GROWTH, FINE_FULL_RESOLUTION) if fine else (GROWTH, FULL_RESOLUTION)
+        near = _outwards(highest, SEEN, growth)[::-1]
+        far = [-radius for radius in _outwards(-lowest, SEEN, growth)]
         middle = [(*core, 0.0)] if highest > 0 or lowest == highest else []
         middle += [(0.0, *(-radius for radius in reversed(core)))] if lowest < 0 else []
         intervals = [*zip(near, near[1:]), *middle, *zip(far, far[1:])]
-        layers = [Layer((radius,), level_of(radius)) for radius in near[:-1]]
+        layers = [Layer((radius,), level_of(radius, full_resolution)) for radius in near[:-1]]
         layers += [Layer(radii, 0) for radii in middle]
-        layers += [Layer((radius,), level_of(radius)) for radius in far[1:]]
+        layers += [Layer((radius,), level_of(radius, full_resolution)) for radius in far[1:]]
         return cls(intervals, layers)
 
     @classmethod
     def behind(cls, lowest: float, highest: float) -> "Bins":
         """For what is continued behind, at half resolution and less."""
-        near = _outwards(highest, BEHIND)[::-1]
-        far = [-radius for radius in _outwards(-lowest, BEHIND)]
+        near = _outwards(highest, BEHIND, GROWTH)[::-1]
+        far = [-radius for radius in _outwards(-lowest, BEHIND, GROWTH)]
         radii = [*near[:-1], 0.0, *far[1:]]
         return cls(list(zip(radii, radii[1:])), [Layer((radius,), max(1, level_of(radius))) for radius in radii])
 
@@ -90,11 +94,11 @@ class Bins:
         return [(key[1], list(layers)) for key, layers in found]
 
 
-def _outwards(largest: float, small: tuple[float, ...]) -> list[float]:
+def _outwards(largest: float, small: tuple[float, ...], growth: float) -> list[float]:
     """The small radii and growing ones after them, until one reaches `largest`."""
     out = list(small[:1])
     while out[-1] < largest:
-        out.append(small[len(out)] if len(out) < len(small) else (1 + GROWTH) * out[-1])
+        out.append(small[len(out)] if len(out) < len(small) else (1 + growth) * out[-1])
     return out
 
 

@@ -20,7 +20,8 @@ from .tiles import Block, Tile
 
 DARKEST_REACH = 2  # pixels around one that a blur of the innermost layer mixes
 Report = Callable[[], None]
-# Rows and columns of a tile at some resolution, and planes (C + 1, h, w) there: premultiplied colour and coverage.
+# Rows and columns of a tile at some resolution, and planes (C + G, h, w) there: premultiplied colour and its coverage, one for all
+# colours, or one for each where the aperture differs between them.
 Placed = tuple[slice, slice, Tensor]
 
 
@@ -58,22 +59,24 @@ class Composer:
         if hidden is not None and self.behind is not None:
             fragments = Fragments([(crop(hidden.color), crop(hidden.radius), crop(hidden.weight))], self.behind)
             self._add_hidden(behind, fragments, size, tile.field)
-        light = light + gap * behind[:-1] / behind[-1:].clamp(min=1e-6)
+        colors = len(light)
+        light = light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
         inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
         return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
 
     def _seen(
         self, fragments: Fragments, darkest: Tensor, size: Sequence[int], field: tuple[float, float]
     ) -> tuple[Tensor, Tensor]:
-        """Light (C, H, W) of what is seen, front to back, and the gap (1, H, W) that it leaves.
+        """Light (C, H, W) of what is seen, front to back, and the gap (G, H, W) that it leaves.
 
         darkest: light (C, H, W) that no pixel around is below.
         """
 
+        colors = len(darkest)
+
         def nothing(level: int) -> tuple[Tensor, Tensor]:
             shrunk = _shrink(size, level)
-            planes = fragments.planes
-            return planes.new_zeros(len(planes) - 1, *shrunk), planes.new_ones(1, *shrunk)
+            return darkest.new_zeros(colors, *shrunk), darkest.new_ones(self._coverages(colors), *shrunk)
 
         # Levels go from coarse to fine in front of the focus and from fine to coarse behind it. In front, what has been put together
         # is enlarged to the next level and goes on there; behind, each group is put together by itself and then enlarged to full size.
@@ -90,7 +93,7 @@ class Composer:
                 placed = self._blurred(fragments, layer, size, field)
                 if placed is not None:
                     rows, cols, planes = placed
-                    color, coverage = planes[:-1], planes[-1:].clamp(min=0)
+                    color, coverage = planes[:colors], planes[colors:].clamp(min=0)
                     if len(layer.radii) > 1:
                         # No blur makes anything darker than all that it mixes: no dark rims around lights.
                         color = color.maximum(darkest[:, rows, cols] * coverage)
@@ -125,13 +128,27 @@ class Composer:
             top, left, planes = patch
             if radius:
                 blur = kernel(self.aperture, radius, layer.level, field, positive)
-                planes = convolve(planes, blur, fragments.bright)
-                top, left = top - len(blur) // 2, left - len(blur) // 2
+                planes = self._convolved(planes, blur, fragments.bright)
+                top, left = top - blur.shape[-1] // 2, left - blur.shape[-1] // 2
+            elif self.aperture.colored:
+                planes = torch.cat([planes[:-1], planes[-1:].expand(len(planes) - 1, -1, -1)])
             height, width = _shrink(size, layer.level)
             rows = slice(max(top, 0), min(top + planes.shape[1], height))
             cols = slice(max(left, 0), min(left + planes.shape[2], width))
             placed.append((rows, cols, planes[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]))
         return _sum(placed) if len(placed) > 1 else next(iter(placed), None)
+
+    def _coverages(self, colors: int) -> int:
+        return colors if self.aperture.colored else 1
+
+    def _convolved(self, planes: Tensor, blur: Tensor, precise: bool) -> Tensor:
+        """Planes (C + 1, h, w) of colour and weight, blurred to (C + G, ...): by one kernel, or by one for each colour."""
+        if not self.aperture.colored:
+            return convolve(planes, blur[0], precise)
+        weight = planes[-1:]
+        kernels = [*blur, blur.mean(0)]  # the last for alpha
+        parts = [convolve(torch.cat([color[None], weight]), own, precise) for color, own in zip(planes[:-1], kernels)]
+        return torch.cat([torch.stack(planes) for planes in zip(*parts)])
 
 
 def _sum(placed: list[Placed]) -> Placed:

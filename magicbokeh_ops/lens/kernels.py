@@ -27,32 +27,39 @@ SIDE = 32  # of the grid for it
 
 
 def kernel(aperture: Aperture, radius: float, level: int, field: tuple[float, float], positive: bool = False) -> Tensor:
-    """Square kernel with sum 1 for a blur of `radius` full-resolution pixels, to be used at `level`.
+    """Square kernels (C, n, n) with sum 1 for a blur of `radius` full-resolution pixels, to be used at `level`.
 
+    C is 3, for red, green and blue, if the aperture is `colored`, else 1.
     radius: positive in front of the focal plane, where the aperture's picture is upside down. level: times that the
-    resolution is halved. field: place in the picture, as for `Aperture.samples`. positive: nowhere below 0, if softer.
+    resolution is halved. field: place in the picture, as for `Aperture.rays`. positive: nowhere below 0, if softer.
     """
     size = abs(radius)
     fitted = level == 0 and size in SMALL and not positive
-    made = _small(aperture, field)[SMALL.index(size)] if fitted else _splatted(aperture, size, level, field)
-    return made.flip(0, 1) if radius > 0 else made
+    differs = radius > 0 and aperture.sided
+    made = _small(aperture, field, differs)[SMALL.index(size)] if fitted else _splatted(aperture, size, level, field, differs)
+    return made.flip(1, 2) if radius > 0 else made
 
 
 @lru_cache(maxsize=256)
-def _small(aperture: Aperture, field: tuple[float, float]) -> list[Tensor]:
+def _small(aperture: Aperture, field: tuple[float, float], in_front: bool) -> list[Tensor]:
     """Kernels for the radii `SMALL`, whose pixels are large beside the blur.
 
     What the aperture passes is known for each frequency. Beyond `PASSED` a kernel is free, and uses that to be short and
     hardly negative: it is brought to either in turn (Gerchberg and Saxton's alternating projections).
     """
+    colors = [_fitted(points, weights, aperture.extent) for points, weights in zip(*aperture.rays(1024, field, in_front))]
+    return [torch.stack(kernels) for kernels in zip(*colors)]
+
+
+def _fitted(points: Tensor, weights: Tensor, extent: float) -> list[Tensor]:
+    """`_small` for one colour: points (P, 2) and their weights (P,)."""
     radii, undershoot, spread = (torch.tensor(values)[:, None, None] for values in (SMALL, UNDERSHOOT, SPREAD))
-    points = aperture.samples(1024, field)
     frequency = torch.fft.fftfreq(SIDE)
     waves = [torch.exp(-2j * math.pi * radii * frequency[:, None] * points[:, i]) for i in (1, 0)]
-    wanted = waves[0] @ waves[1].mT / len(points)
+    wanted = (waves[0] * weights) @ waves[1].mT / weights.sum()
     known = torch.hypot(frequency[:, None], frequency) <= PASSED
     place = SIDE * frequency.abs()
-    inside = (place[:, None].maximum(place) <= radii.ceil() + spread).float()
+    inside = (place[:, None].maximum(place) <= (radii * extent).ceil() + spread).float()
     box = torch.sinc(frequency)
 
     def in_bounds(kernels: Tensor) -> Tensor:
@@ -64,25 +71,25 @@ def _small(aperture: Aperture, field: tuple[float, float]) -> list[Tensor]:
         kernels = torch.fft.ifft2(spectrum).real
     kernels = in_bounds(kernels)
     kernels = torch.fft.fftshift(kernels / kernels.sum((1, 2), keepdim=True), (1, 2))
-    reaches = [math.ceil(radius) + more for radius, more in zip(SMALL, SPREAD)]
+    reaches = [math.ceil(radius * extent) + more for radius, more in zip(SMALL, SPREAD)]
     return [k[SIDE // 2 - n : SIDE // 2 + n + 1, SIDE // 2 - n : SIDE // 2 + n + 1] for k, n in zip(kernels, reaches)]
 
 
 @lru_cache(maxsize=2048)
-def _splatted(aperture: Aperture, radius: float, level: int, field: tuple[float, float]) -> Tensor:
+def _splatted(aperture: Aperture, radius: float, level: int, field: tuple[float, float], in_front: bool) -> Tensor:
     """The aperture's points, scaled and shared among the four pixels around each."""
     scale = radius / 2**level
     if level:
         # Going to low resolution and back blurs too (box 1/12, two tents 1/6 each): take it from the disc's 1/4 r^2.
         own = (1 / 12 + 2 / 6) * (1 - 4.0**-level)
         scale = math.sqrt(max(scale**2 - 4 * own, 0))
-    points = aperture.samples(max(256, round(40 * scale**2)), field) * scale
-    made = splatted(points[None], math.ceil(scale) + 1)[0]
-    return made / made.sum()
+    points, weights = aperture.rays(max(256, round(40 * scale**2)), field, in_front)
+    made = splatted(points * scale, math.ceil(scale * aperture.extent) + 1, weights)
+    return made / made.sum((1, 2), keepdim=True)
 
 
 def convolve(planes: Tensor, kernel: Tensor, precise: bool = False) -> Tensor:
-    """Full convolution of planes (C, h, w) with a square kernel; real planes travel in pairs as complex ones.
+    """Full convolution of planes (C, h, w) with a square kernel (n, n); real planes travel in pairs as complex ones.
 
     precise: in double precision, on the processor where the device may have none.
     """

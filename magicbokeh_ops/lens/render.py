@@ -23,6 +23,7 @@ from torch import Tensor
 from ..aperture import Aperture
 from ..color import linear_to_srgb, srgb_to_linear
 from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
+from ..focal_plane import tilted
 from ..planes import check_range
 from . import behind, edges
 from .behind import DEPTHS, Behind
@@ -59,6 +60,8 @@ def render(
     color_space: str = "srgb",
     focus_range: float = 0.0,
     falloff: float = 1.0,
+    tilt: float = 0.0,
+    tilt_direction: float = 0.0,
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
@@ -74,6 +77,7 @@ def render(
     their surroundings included, or one tile if that is more: less takes less memory, for the same picture to rounding.
     color_space: of the image and of the picture, "srgb" or "linear" (scene-linear light, as EXR holds it).
     focus_range: depth, in disparity, that stays sharp around the focus. falloff: power with which the blur grows from there.
+    tilt, tilt_direction: of the focal plane, as for `focal_plane.slopes`; focus is then that of the middle of the picture.
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W), with `alpha` (B, 4, H, W), of at least 0 in sRGB, and up to 1 where the photo holds no more and nothing is
@@ -101,7 +105,7 @@ def render(
     check_same_shape(disparity, size, "disparity")
     disparity = match_batch(disparity, frames, "disparity")
     ends = torch.stack([disparity.amin((1, 2, 3)), disparity.amax((1, 2, 3))], 1)[:, None, None]
-    signed_radius(ends, focus, k, focus_range, falloff)  # refuses what can't be a focus or an aperture
+    signed_radius(ends, focus, k, focus_range, falloff, tilt, tilt_direction)  # refuses what can't be a focus or an aperture
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
     photos = [
         _Photo(
@@ -109,7 +113,19 @@ def render(
             None if alpha is None else alpha[i],
             disparity[i : i + 1],
             ends[i : i + 1],
-            Lens(focuses[i], ks[i], focus_range, falloff, near_scale, far_scale, highlight_boost, color_space),
+            Lens(
+                focuses[i],
+                ks[i],
+                focus_range,
+                falloff,
+                tilt,
+                tilt_direction,
+                near_scale,
+                far_scale,
+                highlight_boost,
+                color_space,
+            ),
+            aperture,
             device,
         )
         for i in range(frames)
@@ -123,7 +139,7 @@ def render(
     for i, photo in enumerate(photos):
         report()
         # Tiles that fade into each other add up as light.
-        light = torch.zeros(out[i].shape, device=out.device) if aperture.cat_eye else None
+        light = torch.zeros(out[i].shape, device=out.device) if aperture.varies else None
         for tile, content in _tiles(photo, parts[i], aperture, report):
             place = (slice(None), tile.rows, tile.cols)
             content = content.to(out.device)
@@ -138,18 +154,18 @@ def render(
     return out
 
 
-def memory_needed(size: Sequence[int], largest_radius: float, cat_eye: float = 0.0, block: int = BLOCK) -> int:
+def memory_needed(size: Sequence[int], largest_radius: float, aperture: Aperture = Aperture(), block: int = BLOCK) -> int:
     """Upper bound in bytes of what `render` takes for one image of `size` (height, width), by measurement.
 
     Besides the image, its disparity at the same size, and the result.
     """
     radius = min(largest_radius, max(size) / 2)
-    rows = tile_rows(size, Bins.spanning(-radius, radius).reach, Aperture(cat_eye=cat_eye))
+    rows = tile_rows(size, Bins.spanning(-radius, radius, aperture.detailed).reach, aperture)
     pixels = size[0] * size[1]
     largest = max(min(BAND, pixels), *(part.pixels for part in blocks(rows, size, block, CONTEXT)))
     tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     # Either a block is taken apart, or a tile of it put together.
-    return max(165 * largest, 70 * largest + 300 * tile) + (5 + 16 * bool(cat_eye)) * pixels + 2**27
+    return max(165 * largest, 70 * largest + 300 * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
 
 
 CONTEXT = edges.CONTEXT + behind.CONTEXT
@@ -163,12 +179,15 @@ class Lens:
     k: float
     focus_range: float
     falloff: float
+    tilt: float
+    tilt_direction: float
     near_scale: float
     far_scale: float
     highlight_boost: float
     color_space: str
 
     def radius(self, disparity: Tensor, largest: float) -> Tensor:
+        """Signed radius of disparity that has been `tilted`."""
         radius = signed_radius(disparity, self.focus, self.k, self.focus_range, self.falloff)
         return torch.where(radius > 0, radius * self.near_scale, radius * self.far_scale).clamp(-largest, largest)
 
@@ -186,15 +205,22 @@ class _Photo:
         disparity: Tensor,
         ends: Tensor,
         lens: Lens,
+        aperture: Aperture,
         device: torch.device | str | None,
     ):
         self.image, self.alpha, self.disparity, self.lens = image, alpha, disparity, lens
         self.size, self.largest = image.shape[-2:], max(image.shape[-2:]) / 2
         self.device = torch.device(image.device if device is None else device)
+        if lens.tilt:
+            ends = torch.stack(self.tilted(resize(disparity, self.size)).aminmax()).view(1, 1, 1, 2)
         self.lowest, self.highest = lens.radius(ends, self.largest).flatten().tolist()
-        self.bins = Bins.spanning(self.lowest, self.highest)
+        self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed)
         # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
         self.has_light_above_white = lens.highlight_boost > 0 or bool(image.max() > 1)
+
+    def tilted(self, disparity: Tensor, rows: slice = slice(None), cols: slice = slice(None)) -> Tensor:
+        """Disparity of a part of the picture as it is to a level focal plane."""
+        return tilted(disparity, self.lens.tilt, self.lens.tilt_direction, self.size, rows, cols)
 
     @property
     def uncovers(self) -> bool:
@@ -208,7 +234,7 @@ class _Photo:
             return plane[..., rows, cols].to(self.device, torch.float32)
 
         image = part(self.image)
-        radius = self.lens.radius(part(self.disparity), self.largest)[0]
+        radius = self.lens.radius(self.tilted(part(self.disparity), rows, cols), self.largest)[0]
         light = image if self.lens.color_space == "linear" else _boost_highlights(image, radius, self.lens.highlight_boost)
         if self.alpha is not None:
             alpha = part(self.alpha).clamp(0, 1)
@@ -268,7 +294,7 @@ def _tiles(photo: _Photo, parts: list[Block], aperture: Aperture, report: _Steps
         whole = _split(photo, parts[0], report)
     if photo.uncovers:
         report.begin(_surveying(parts), SPLITS * photo.size[0] * photo.size[1] // BAND + DEPTHS)
-        behind = _survey(photo, whole, report)
+        behind = _survey(photo, whole, aperture.extent, report)
     bins = Bins.behind(photo.lowest, photo.highest) if behind is not None else None
     composer = Composer(aperture, photo.bins, bins, report)
     for part in parts:
@@ -286,10 +312,10 @@ def _split(photo: _Photo, part: Block, report: _Steps) -> Split:
     return photo.split(part.rows, part.cols, report)
 
 
-def _survey(photo: _Photo, whole: Split | None, report: Report) -> Behind:
+def _survey(photo: _Photo, whole: Split | None, extent: float, report: Report) -> Behind:
     """What is to be known of the whole picture before its parts are worked on, which takes some rows at once."""
     channels = 3 if photo.alpha is None else 4
-    behind = Behind(photo.size, channels, photo.lowest, photo.highest, photo.device)
+    behind = Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device)
     for rows, around in bands(photo.size[0], BAND // photo.size[1], edges.CONTEXT):
         report()
         if whole is not None:

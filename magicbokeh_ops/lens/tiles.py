@@ -11,8 +11,8 @@ from ..aperture import Aperture
 from .bins import level_of
 
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
-CAT_EYE_CELLS = 8  # along the longer side, at least; the aperture's shape is interpolated between their centres
-CAT_EYE_SIDE = 512  # pixels, of the largest cell
+FIELD_CELLS = 8  # along the longer side, at least; the aperture's shape is interpolated between their centres
+FIELD_CELL_SIDE = 512  # pixels, of the largest cell
 ALIGNED = 16  # rows and columns that blocks start at multiples of: the coarsest cell that is looked at within one
 
 
@@ -46,13 +46,13 @@ def tile_rows(size: Sequence[int], reach: float, aperture: Aperture) -> list[lis
     """Rows of tiles whose weights sum to 1 everywhere.
 
     A tile is computed with a margin of the largest blur, mirrored at the border of the picture, on a grid that low
-    resolutions share: neighbours agree to rounding, so no blending is needed. Only with cat-eye, whose aperture
+    resolutions share: neighbours agree to rounding, so no blending is needed. Only with cat-eye and swirl, whose aperture
     differs from tile to tile, do tiles overlap and fade into each other.
     """
     step = 2 ** (level_of(reach) + 1)
-    margin = round_up(math.ceil(reach) + 2 * step, step)
-    if aperture.cat_eye:
-        cell = round_up(min(math.ceil(max(size) / CAT_EYE_CELLS), max(CAT_EYE_SIDE, 2 * margin)), step)
+    margin = round_up(math.ceil(reach * aperture.extent) + 2 * step, step)
+    if aperture.varies:
+        cell = round_up(min(math.ceil(max(size) / FIELD_CELLS), max(FIELD_CELL_SIDE, 2 * margin)), step)
         rows, cols = (_fading_spans(length, cell) for length in size)
     else:
         rows, cols = (_plain_spans(length, max(TILE, 4 * margin) - 2 * margin, step) for length in size)
@@ -71,7 +71,7 @@ def tile_rows(size: Sequence[int], reach: float, aperture: Aperture) -> list[lis
                 margin=margin,
                 weights=(weight_y, weight_x),
                 field=((left + right - size[1]) / 2 / half_diagonal, (top + bottom - size[0]) / 2 / half_diagonal)
-                if aperture.cat_eye
+                if aperture.varies
                 else (0.0, 0.0),
             )
             for left, right, weight_x in cols

@@ -9,6 +9,9 @@ from torch import Tensor
 from ..aperture import Aperture
 
 
+IN_FOCUS = 0.1  # pixels of blur radius up to which it does not matter on which side of the focal plane a layer is
+
+
 @dataclass(frozen=True)
 class Layer:
     """One surface of a scene, or of a batch of scenes.
@@ -62,21 +65,36 @@ def trace(
     largest radius and crop it off.
 
     layers: near to far. focus: disparity d_f in focus. k: blur radius in pixels at |d - d_f| = 1 (paper Eq. 1).
+    Where an aperture differs between in front of the focal plane and behind it, a layer is seen through that of the side on which its
+    middle lies; one in focus through that of the first layer which is not.
     """
+    height, width = layers[0].alpha.shape[-2:]
+    radii = [k * (layer.disparity()[0] - focus) for layer in layers]
+    middles = [float(radius[height // 2, width // 2]) for radius in radii]
+    blurred = next((middle for middle in middles if abs(middle) > IN_FOCUS), 0.0)
+    sides = [(middle if abs(middle) > IN_FOCUS else blurred) > 0 for middle in middles]
+    points, weights = (torch.stack(of_layers) for of_layers in zip(*(aperture.rays(rays, in_front=side) for side in sides)))
+    traced = [
+        _traced(layers, radii, k, own_points, own_weights / own_weights.mean(-1, keepdim=True), rays_at_once)
+        for own_points, own_weights in zip(points.unbind(1), weights.unbind(1))
+    ]
+    return traced[0] if len(traced) == 1 else torch.stack([light[i] for i, light in enumerate(traced)])
+
+
+def _traced(layers: list[Layer], radii: list[Tensor], k: float, points: Tensor, weights: Tensor, rays_at_once: int) -> Tensor:
+    """`trace` with the points (L, P, 2) through which each layer is seen, and their weights (L, P) of mean 1."""
     height, width = layers[0].alpha.shape[-2:]
     y = torch.arange(height, dtype=torch.float32)[:, None]
     x = torch.arange(width, dtype=torch.float32)[None]
     premultiplied = [torch.cat([layer.color * layer.alpha, layer.alpha])[None] for layer in layers]
-    radii = [k * (layer.disparity()[0] - focus) for layer in layers]
-    points = aperture.samples(rays)
     light = torch.zeros(3, height, width)
-    for chunk in points.split(rays_at_once):
-        u, v = chunk[:, 0, None, None], chunk[:, 1, None, None]
+    for chunk, share in zip(points.split(rays_at_once, 1), weights.split(rays_at_once, 1)):
         transmittance = torch.ones(())
-        for layer, surface, radius in zip(layers, premultiplied, radii):
+        for i, (layer, surface, radius) in enumerate(zip(layers, premultiplied, radii)):
+            u, v, weight = chunk[i, :, 0, None, None], chunk[i, :, 1, None, None], share[i, :, None, None, None]
             radius = radius / (1 - k * (layer.plane[1] * u + layer.plane[2] * v))
             grid = torch.stack([(x + radius * u) * (2 / (width - 1)) - 1, (y + radius * v) * (2 / (height - 1)) - 1], -1)
-            seen = F.grid_sample(surface.expand(len(chunk), -1, -1, -1), grid, align_corners=True, padding_mode="border")
-            light += (seen[:, :3] * transmittance).sum(0)
+            seen = F.grid_sample(surface.expand(chunk.shape[1], -1, -1, -1), grid, align_corners=True, padding_mode="border")
+            light += (seen[:, :3] * transmittance * weight).sum(0)
             transmittance = transmittance * (1 - seen[:, 3:])
-    return light / len(points)
+    return light / points.shape[1]

@@ -63,7 +63,7 @@ def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_ey
     focus = (disparity.amin() + disparity.amax()) / 2
     k = radius / float(disparity.amax() - focus)
     taken = peak_of(lambda: render(image, disparity, focus, k, aperture=Aperture(cat_eye=cat_eye), block=block))
-    promised = lens.memory_needed(size, radius, cat_eye, block)
+    promised = lens.memory_needed(size, radius, Aperture(cat_eye=cat_eye), block)
     assert promised / 8 < taken - image.nbytes < promised
 
 
@@ -72,9 +72,11 @@ def test_memory_follows_the_block():
     """50 megapixels in 3 GiB, 200 in 6, of which 0.8 and 3.2 are what tiles that fade into each other add up in."""
     for radius in (24, 64, 128, 200):
         for cat_eye in (0, 1):
-            assert lens.memory_needed((6144, 8192), radius, cat_eye) < 3 * 2**30
-            assert lens.memory_needed((12288, 16384), radius, cat_eye) < 6 * 2**30
-        assert lens.memory_needed((6144, 8192), radius) + 5 * 6144 * 8192 < lens.memory_needed((6144, 8192), radius, 1)
+            assert lens.memory_needed((6144, 8192), radius, Aperture(cat_eye=cat_eye)) < 3 * 2**30
+            assert lens.memory_needed((12288, 16384), radius, Aperture(cat_eye=cat_eye)) < 6 * 2**30
+        assert lens.memory_needed((6144, 8192), radius) + 5 * 6144 * 8192 < lens.memory_needed(
+            (6144, 8192), radius, Aperture(cat_eye=1)
+        )
     assert lens.memory_needed((6144, 8192), 64, block=lens.TILE**2) < 0.7 * lens.memory_needed((6144, 8192), 64)
 
 

@@ -11,8 +11,8 @@ from magicbokeh_ops.synthesis.scenes import three_layers
 class OnePoint(Aperture):
     """A lens that lets through a single ray per pixel."""
 
-    def samples(self, n, field=(0.0, 0.0)):
-        return torch.tensor([[0.7, 0.0]])
+    def rays(self, n, field=(0.0, 0.0), in_front=False):
+        return torch.tensor([[[0.7, 0.0]]]), torch.ones(1, 1)
 
 
 def test_a_ray_meets_a_slanted_plane_where_geometry_says():
@@ -34,9 +34,10 @@ def test_the_traced_picture_of_a_slanted_plane_shifts_with_the_aperture():
     layer = Layer(color, torch.ones(1, 40, 80), (0.9, 0.0, 0.0))
 
     class OneSided(Aperture):
-        def samples(self, n, field=(0.0, 0.0)):
-            points = super().samples(n, field)
-            return points[points[:, 0] > 0]
+        def rays(self, n, field=(0.0, 0.0), in_front=False):
+            points, weights = super().rays(n, field, in_front)
+            right = points[0, :, 0] > 0
+            return points[:, right], weights[:, right]
 
     column = trace([layer], 0.4, 16, 2000, OneSided())[0, 20]
     center = float((column * torch.arange(80)).sum() / column.sum())
