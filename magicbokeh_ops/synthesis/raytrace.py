@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ..aperture import Aperture
 
-
 IN_FOCUS = 0.1  # pixels of blur radius up to which it does not matter on which side of the focal plane a layer is
 
 

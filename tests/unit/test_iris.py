@@ -216,10 +216,10 @@ def test_each_lens_has_its_own_look():
 
 def test_frames_and_blocks_do_not_change_a_picture(monkeypatch):
     generator = torch.Generator().manual_seed(1)
-    photo = torch.rand(1, 3, 300, 420, generator=generator)
-    disparity = F.interpolate(torch.rand(1, 1, 6, 8, generator=generator), (300, 420), mode="bilinear")
+    photo = torch.rand(1, 3, 160, 240, generator=generator)
+    disparity = F.interpolate(torch.rand(1, 1, 6, 8, generator=generator), (160, 240), mode="bilinear")
     aperture = Aperture(picture=arrow(3), fringing=0.1)
-    whole = lens.render(photo, disparity, 0.5, 24, aperture=aperture)
-    monkeypatch.setattr("magicbokeh_ops.lens.tiles.TILE", 128)
-    in_blocks = lens.render(photo, disparity, 0.5, 24, aperture=aperture, block=1)
+    whole = lens.render(photo, disparity, 0.5, 16, aperture=aperture)
+    monkeypatch.setattr("magicbokeh_ops.lens.tiles.TILE", 112)
+    in_blocks = lens.render(photo, disparity, 0.5, 16, aperture=aperture, block=1)
     assert (whole - in_blocks).abs().max() < 1e-4
