@@ -164,6 +164,14 @@ class Aperture:
         wider = self.fringing * torch.tensor(FRINGES, dtype=torch.float64)[:, None, None]
         return (points * (1 + wider if in_front else 1 - wider)).float(), weight.expand(3, -1)
 
+    def drawn(self, side: int = 128) -> Tensor:
+        """A disc behind the focus, in the middle of the picture: linear light (3, side, side), brightest at 1."""
+        points, weights = self.rays(PICTURE_SIDE**2)
+        reach = side // 2 - 1
+        disc = splatted(points * ((reach - 1) / self.extent), reach, weights)
+        disc = F.pad(disc / disc.sum((1, 2), keepdim=True), (0, 1, 0, 1)).expand(3, -1, -1)
+        return disc / disc.max()
+
     def _polar(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """About n points: distance from the middle, angle, distance as a share of that of the rim there, and weight (C, m)."""
         if self.picture is not None:
