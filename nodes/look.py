@@ -7,7 +7,6 @@ import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops.aperture import Aperture, IrisPicture
-from ..magicbokeh_ops.color import srgb_to_linear
 from ..magicbokeh_ops.lenses import IDEAL, LENSES, aperture_of
 from . import widgets
 from .tensors import check_tensor, image_to_planes, mask_to_map
@@ -149,8 +148,5 @@ def read_iris(iris: torch.Tensor) -> IrisPicture:
     check_tensor(iris, "iris")
     if iris.ndim == 4 and iris.shape[-1] in (1, 3, 4):
         planes, alpha = image_to_planes(iris[:1], "iris")
-        light = srgb_to_linear(planes[0].float().clamp(min=0))
-        if alpha is not None:
-            light = light * alpha[0].movedim(-1, 0).float()
-        return IrisPicture(light if (light != light[:1]).any() else light[:1])
+        return IrisPicture.of_photo(planes[0], None if alpha is None else alpha[0].movedim(-1, 0))
     return IrisPicture(mask_to_map(iris, "iris")[0].float())
