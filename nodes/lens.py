@@ -59,6 +59,7 @@ def render_frames(
     ops.check_disparity(disparity, tilt)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
     check_numbers(near_scale=look["near_scale"], far_scale=look["far_scale"])
+    ops.signed_radius(disparity[..., :1, :1], focus, k, tilt=tilt)  # refuses what can't be a focus
     aperture = take_aperture(look)
     look["color_space"] = look.get("color_space", SRGB).lower()
     size = planes.shape[-2:]
