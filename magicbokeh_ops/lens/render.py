@@ -236,8 +236,9 @@ class _Photo:
         alpha = None if self.alpha is None else self.alpha[None]
         noise = measure(self.image[None], alpha, self.settings.color_space)
         radius = self.settings.radius(self.settings.levelled(self.disparity.float()))
-        opaque = picture[:, 3:] if self.alpha is not None else None
-        picture[:, :3] = add(picture[:, :3], noise, radius.to(picture.device), amount, seed, opaque)
+        if self.alpha is not None:
+            alpha = picture[:, 3:].where(picture[:, 3:] > FAINTEST, 0.0)
+        picture[:, :3] = add(picture[:, :3], noise, radius.to(picture.device), amount, seed, alpha)
 
     def colors(self, light: Tensor) -> Tensor:
         """Colours (3, h, w) of linear light, or those of (4, h, w) with their alpha."""
