@@ -1,6 +1,7 @@
 // A fast lens for the preview: one WebGL canvas for all nodes of the page, since browsers allow few of them.
 
-import { SOFT_END, beyond } from "./optics.mjs";
+import { SWIRL, gather, widths } from "./aperture.mjs";
+import { SOFT_END, beyond, levelled, slopes } from "./optics.mjs";
 
 const VERTEX = `#version 300 es
 in vec2 corner;
@@ -12,54 +13,94 @@ void main() {
 
 const SAMPLES = 96;
 
-const FRAGMENT = `#version 300 es
+// What a lens does is compiled into its own program, so that what it does not do costs nothing.
+const FRAGMENT = `
 precision highp float;
+#ifdef FRINGES
+#define BANDS vec3
+#else
+#define BANDS float
+#endif
 in vec2 at;
 out vec4 color;
 uniform sampler2D photo, scene; // scene: linear light, and disparity in alpha
-uniform vec2 pixel;
-uniform float focus, k, range, falloff, largest;
+uniform vec2 pixel, k, rise, corner; // k: behind the focus and in front of it; rise: of the focal plane over the picture
+uniform float focus, range, falloff, largest, spread, light, catEye, swirl, ring, spherical;
+uniform vec3 widerBehind, widerInFront;
 uniform int samples;
-uniform vec3 offsets[${SAMPLES}];
+uniform vec4 points[${SAMPLES}]; // of "gather"
 
-float radiusOf(float disparity) {
-  float away = abs(disparity - focus);
+/** Blur radius, positive in front of the focus. */
+float radiusOf(float disparity, vec2 place) {
+  float from = disparity - focus;
+#ifdef TILTED
+  from -= dot(rise, place - 0.5);
+#endif
+  float away = abs(from);
   if (range > 0.0) {
     away = max(away - 0.5 * range, 0.0);
     away = away * away / (away + ${SOFT_END} * range);
   }
-  return k * pow(away, falloff);
+#ifdef CURVED
+  away = pow(away, falloff);
+#endif
+  return from > 0.0 ? k.y * away : -k.x * away;
+}
+
+/** How much of a pixel lies inside an edge this many pixels away. */
+BANDS covered(BANDS inside) {
+  return clamp(inside + 0.5, 0.0, 1.0);
 }
 
 void main() {
   float here = texture(scene, at).a;
-  float radius = radiusOf(here);
-  float own = 1.0 / (1.0 + radius * radius);
-  vec3 sharp = texture(photo, at).rgb;
-  vec3 sum = pow(sharp, vec3(2.2)) * own;
-  float weight = own;
-  float spread = largest * largest / float(samples);
+  float radius = abs(radiusOf(here, at));
+  float passed = light;
+#ifdef VARIES
+  vec2 place = (at - 0.5) * corner; // 0 in the middle of the picture, of length 1 in its corners
+  vec2 cut = 0.5 * catEye * place;
+  float apart = length(cut);
+  passed *= (acos(apart) - apart * sqrt(1.0 - apart * apart)) / ${(Math.PI / 2).toFixed(6)};
+#endif
+  BANDS weight = BANDS(1.0 / (1.0 + passed * radius * radius));
+  vec3 sum = pow(texture(photo, at).rgb, vec3(2.2)) * weight;
   for (int i = 0; i < samples; i++) {
-    // Evenly over the largest disc; a sample counts as far as its own disc reaches here, as dim as that disc is wide.
-    float distance = largest * offsets[i].z;
-    vec4 there = texture(scene, at + largest * offsets[i].xy * pixel);
-    float reach = radiusOf(there.a);
+    // Evenly over the largest opening; a sample counts as far as its own reaches here, as dim as that is wide.
+    vec4 point = points[i];
+    vec2 away = largest * point.xy;
+#ifdef VARIES
+    vec2 moved = away - swirl * dot(away, place) * place;
+#else
+    vec2 moved = away;
+#endif
+    vec2 from = at + moved * pixel;
+    vec4 there = texture(scene, from);
+    float signedReach = radiusOf(there.a, from);
+    float distance = largest * (signedReach > 0.0 ? point.w : point.z);
+    float disc = abs(signedReach);
     // What lies behind does not spread over what lies in front.
-    if (there.a < here) reach = min(reach, radius);
-    float share = clamp(reach - distance + 0.5, 0.0, 1.0) / (1.0 + reach * reach) * spread;
+    if (there.a < here) disc = min(disc, radius);
+#ifdef FRINGES
+    vec3 reach = disc * (signedReach > 0.0 ? widerInFront : widerBehind);
+#else
+    float reach = disc;
+#endif
+    BANDS share = covered(reach - distance);
+#ifdef VARIES
+    share = min(share, min(covered(reach - length(away + disc * cut)), covered(reach - length(away - disc * cut))));
+#endif
+#ifdef UNEVEN
+    share *= covered(distance - ring * reach);
+    BANDS height = min(distance / max(reach, 0.001), 1.0);
+    BANDS profile = spherical * signedReach < 0.0 ? 3.0 * height * height * height * height : 2.0 - 2.0 * height * height;
+    share *= 1.0 + abs(spherical) * (profile - 1.0);
+#endif
+    share *= spread / (1.0 + passed * reach * reach);
     sum += there.rgb * share;
     weight += share;
   }
   color = vec4(pow(sum / weight, vec3(1.0 / 2.2)), 1.0);
 }`;
-
-/** Points of the unit disc, evenly spread, each with its distance from the middle. */
-function disc(count) {
-  return Array.from({ length: count }, (_, i) => {
-    const [distance, angle] = [Math.sqrt((i + 0.5) / count), i * 2.39996323];
-    return [distance * Math.cos(angle), distance * Math.sin(angle), distance];
-  }).flat();
-}
 
 const LIGHT = Float32Array.from({ length: 256 }, (_, byte) => (byte / 255) ** 2.2);
 
@@ -69,17 +110,6 @@ function build() {
   const canvas = document.createElement("canvas");
   const gl = canvas.getContext("webgl2", { antialias: false, preserveDrawingBuffer: true });
   if (!gl) return null;
-  const program = gl.createProgram();
-  for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
-    const shader = gl.createShader(kind);
-    gl.shaderSource(shader, source);
-    gl.compileShader(shader);
-    gl.attachShader(program, shader);
-  }
-  gl.bindAttribLocation(program, 0, "corner");
-  gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return null;
-  gl.useProgram(program);
   gl.bindBuffer(gl.ARRAY_BUFFER, gl.createBuffer());
   gl.bufferData(gl.ARRAY_BUFFER, new Float32Array([-1, -1, 3, -1, -1, 3]), gl.STATIC_DRAW); // one triangle over everything
   gl.enableVertexAttribArray(0);
@@ -92,52 +122,105 @@ function build() {
     for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
     for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
   }
-  const place = Object.fromEntries(
-    ["photo", "scene", "pixel", "focus", "k", "range", "falloff", "largest", "samples", "offsets"].map((uniform) => [uniform, gl.getUniformLocation(program, uniform)]),
-  );
-  return { canvas, gl, place, slow: /swiftshader|llvmpipe|basic render/i.test(renderer), owner: null };
+  const plain = link(gl, []);
+  if (!plain) return null;
+  return { canvas, gl, programs: { "": plain }, slow: /swiftshader|llvmpipe|basic render/i.test(renderer), owner: null };
+}
+
+/** The program for a lens with these features, and where its uniforms are. */
+function link(gl, features) {
+  const program = gl.createProgram();
+  const fragment = ["#version 300 es", ...features.map((feature) => `#define ${feature}`), FRAGMENT].join("\n");
+  for (const [kind, source] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, fragment]]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+  }
+  gl.bindAttribLocation(program, 0, "corner");
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return null;
+  const count = gl.getProgramParameter(program, gl.ACTIVE_UNIFORMS);
+  const used = Array.from({ length: count }, (_, i) => gl.getActiveUniform(program, i).name);
+  return { program, place: Object.fromEntries(used.map((name) => [name, gl.getUniformLocation(program, name)])) };
+}
+
+/** Lowest and highest of what `levelled` gives; what is not tilted goes from 0 to 1. */
+function bounds(disparity, { width, height }, tilt) {
+  if (!tilt.tilt) return [0, 1];
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of levelled(disparity, width, height, tilt)) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
 }
 
 /** The page's lens as one view sees it, or null where the browser has no WebGL 2. */
 export function makeLens() {
   shared = shared === undefined ? build() : shared;
   if (!shared) return null;
-  const { canvas, gl, place } = shared;
-  let pictures = [];
+  const { canvas, gl } = shared;
+  let scene = {};
   const own = {
     /** Whether there is no graphics card. */
     slow: shared.slow,
     /** Take a photo, an <img>; the same smaller, as ImageData; and the disparity of each of its pixels. */
     load(photo, small, disparity) {
-      const scene = new Float32Array(4 * disparity.length);
+      const light = new Float32Array(4 * disparity.length);
       for (let i = 0; i < disparity.length; i++) {
-        for (let channel = 0; channel < 3; channel++) scene[4 * i + channel] = LIGHT[small.data[4 * i + channel]];
-        scene[4 * i + 3] = disparity[i];
+        for (let channel = 0; channel < 3; channel++) light[4 * i + channel] = LIGHT[small.data[4 * i + channel]];
+        light[4 * i + 3] = disparity[i];
       }
-      pictures = [[gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, photo], [gl.RGBA32F, small.width, small.height, 0, gl.RGBA, gl.FLOAT, scene]];
+      const { width, height } = small;
+      const pictures = [[gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, photo], [gl.RGBA32F, width, height, 0, gl.RGBA, gl.FLOAT, light]];
+      scene = { pictures, small, disparity };
       shared.owner = null;
     },
-    /** The canvas with the photo at this size, blurred by k pixels of it at a disparity difference of 1. lens: {k, range, falloff}. */
+    /**
+     * The canvas with the photo at this size, blurred by k pixels of it at a disparity difference of 1.
+     * lens: {k, range, falloff, tilt, direction, nearScale, farScale, aperture}. focus: in the middle of the picture.
+     */
     draw(width, height, focus, lens, samples) {
       if (shared.owner !== own) {
         shared.owner = own;
-        pictures.forEach(([format, ...picture], unit) => {
+        scene.pictures.forEach(([format, ...picture], unit) => {
           gl.activeTexture(gl.TEXTURE0 + unit);
           gl.texImage2D(gl.TEXTURE_2D, 0, format, ...picture);
         });
       }
+      const { cat_eye: catEye, swirl, ring, spherical, fringing } = lens.aperture;
+      const wanted = {
+        TILTED: lens.tilt,
+        CURVED: lens.falloff !== 1,
+        FRINGES: fringing,
+        VARIES: catEye || swirl,
+        UNEVEN: ring || spherical,
+      };
+      const features = Object.keys(wanted).filter((name) => wanted[name]);
+      const { program, place } = (shared.programs[features] ??= link(gl, features));
+      gl.useProgram(program);
+      const put = (kind, name, ...values) => place[name] && gl[`uniform${kind}`](place[name], ...values);
+      const [behind, inFront] = [lens.k * lens.farScale, lens.k * lens.nearScale];
+      const [low, high] = bounds(scene.disparity, scene.small, lens);
+      const most = Math.max(behind * beyond(focus - low, lens), inFront * beyond(high - focus, lens)) * (1 + fringing);
+      const largest = Math.max(most, 1e-3);
+      const { points, spread, light } = gather(lens.aperture, samples);
       Object.assign(canvas, { width, height });
       gl.viewport(0, 0, width, height);
-      gl.uniform1i(place.photo, 0);
-      gl.uniform1i(place.scene, 1);
-      gl.uniform2f(place.pixel, 1 / width, 1 / height);
-      gl.uniform1f(place.focus, focus);
-      gl.uniform1f(place.k, lens.k);
-      gl.uniform1f(place.range, lens.range);
-      gl.uniform1f(place.falloff, lens.falloff);
-      gl.uniform1f(place.largest, Math.max(lens.k * beyond(Math.max(focus, 1 - focus), lens), 1e-3));
-      gl.uniform3fv(place.offsets, disc(samples));
-      gl.uniform1i(place.samples, samples);
+      put("1i", "photo", 0);
+      put("1i", "scene", 1);
+      put("2f", "pixel", 1 / width, 1 / height);
+      put("2f", "k", behind, inFront);
+      put("2f", "rise", ...slopes(width, height, lens).map((slope, i) => slope * [width, height][i]));
+      put("2f", "corner", ...[width, height].map((side) => (2 * side) / Math.hypot(width, height)));
+      const ofLens = { focus, range: lens.range, falloff: lens.falloff, largest, spread: spread * largest ** 2 };
+      const ofAperture = { light, catEye, swirl: SWIRL * swirl, ring, spherical };
+      for (const [name, value] of Object.entries({ ...ofLens, ...ofAperture })) put("1f", name, value);
+      put("3f", "widerBehind", ...widths(fringing, false));
+      put("3f", "widerInFront", ...widths(fringing, true));
+      put("1i", "samples", points.length);
+      put("4fv", "points[0]", points.flat());
       gl.drawArrays(gl.TRIANGLES, 0, 3);
       return canvas;
     },
