@@ -1,7 +1,7 @@
 // The words of the focus view, and of what nodes say on their faces.
 
 const ENGLISH = {
-  label: "Photo. Click or drag to focus. Arrow keys move the focus, plus and minus change k, 1 to 3 choose the view, Enter gets the depth.",
+  label: "Photo. Click or drag to focus, or to move the nearest of three points. Arrow keys move the focus or the point last moved, plus and minus change k, 1 to 3 choose the view, Enter gets the depth.",
   photo: "Photo",
   map: "Focus map",
   preview: "Preview",
@@ -20,6 +20,9 @@ const ENGLISH = {
   noPreview: "No preview: this browser has no WebGL 2",
   focus: "Focus",
   linked: "focus is connected",
+  tilt: "tilt",
+  onLine: "The three points lie on a line: move one of them away from it",
+  leftOut: "not shown:",
   missing: "{file} is missing. {link}, put it into {folder} and press R.",
   maybeMissing: "The base is Stable Diffusion 2.1-base. If it is not there under another name: {link} ({file}), put it into {folder} and press R.",
   gone: "{file} is missing. Put it into {folder} and press R, or choose another.",
@@ -29,7 +32,7 @@ const ENGLISH = {
 };
 
 const CHINESE = {
-  label: "照片。点击或拖动以对焦。方向键移动焦点，加减键改变 k，1 到 3 切换视图，回车获取深度。",
+  label: "照片。点击或拖动以对焦，或移动三个点中最近的一个。方向键移动焦点或上次移动的点，加减键改变 k，1 到 3 切换视图，回车获取深度。",
   photo: "照片",
   map: "对焦图",
   preview: "预览",
@@ -48,6 +51,9 @@ const CHINESE = {
   noPreview: "无法预览：此浏览器不支持 WebGL 2",
   focus: "焦点",
   linked: "焦点由连接决定",
+  tilt: "倾斜",
+  onLine: "三个点在一条直线上：请将其中一个移开",
+  leftOut: "未显示：",
   missing: "缺少 {file}。{link}，放入 {folder} 后按 R。",
   maybeMissing: "基础模型为 Stable Diffusion 2.1-base。如果没有以其他名称存放：{link}（{file}），放入 {folder} 后按 R。",
   gone: "缺少 {file}。请放入 {folder} 后按 R，或另选一个文件。",
@@ -59,6 +65,14 @@ const CHINESE = {
     value: "数值",
     box: "对焦框",
     "nearest subject": "最近主体",
+    "three points": "三个点",
+    ideal: "理想镜头",
+    "fast portrait": "大光圈人像",
+    "vintage swirl": "复古旋焦",
+    "soap bubble": "肥皂泡",
+    mirror: "折返镜头",
+    "anamorphic 2x": "2x 变形宽银幕",
+    "clean cinema": "干净的电影镜头",
     automatic: "自动",
     "none (merged file)": "无（合并文件）",
     "nano, demonstration (comes with the pack)": "nano，演示（随包附带）",
@@ -94,7 +108,7 @@ const CHINESE = {
 };
 
 const JAPANESE = {
-  label: "写真。クリックまたはドラッグでピントを合わせます。矢印キーでピントを移動、プラスとマイナスで k を変更、1〜3 で表示を切り替え、Enter で深度を取得します。",
+  label: "写真。クリックまたはドラッグでピントを合わせます（3 点のときは最も近い点を動かします）。矢印キーでピントまたは最後に動かした点を移動、プラスとマイナスで k を変更、1〜3 で表示を切り替え、Enter で深度を取得します。",
   photo: "写真",
   map: "ピント表示",
   preview: "プレビュー",
@@ -113,6 +127,9 @@ const JAPANESE = {
   noPreview: "プレビューできません: このブラウザーに WebGL 2 がありません",
   focus: "ピント",
   linked: "ピントは接続で決まります",
+  tilt: "傾き",
+  onLine: "3 つの点が一直線上にあります。どれかを直線から離してください",
+  leftOut: "表示されないもの:",
   missing: "{file} がありません。{link}し、{folder} に置いて R を押してください。",
   maybeMissing: "ベースは Stable Diffusion 2.1-base です。別の名前で置いていない場合は {link}し（{file}）、{folder} に置いて R を押してください。",
   gone: "{file} がありません。{folder} に置いて R を押すか、別のファイルを選んでください。",
@@ -124,6 +141,14 @@ const JAPANESE = {
     value: "数値",
     box: "ピント枠",
     "nearest subject": "最も近い被写体",
+    "three points": "3 点",
+    ideal: "理想レンズ",
+    "fast portrait": "大口径ポートレート",
+    "vintage swirl": "ぐるぐるボケ（オールドレンズ）",
+    "soap bubble": "バブルボケ",
+    mirror: "ミラーレンズ",
+    "anamorphic 2x": "アナモフィック 2x",
+    "clean cinema": "素直なシネマレンズ",
     automatic: "自動",
     "none (merged file)": "なし（統合ファイル）",
     "nano, demonstration (comes with the pack)": "nano、デモ用（同梱）",

@@ -374,6 +374,7 @@ def test_one_can_do_without_seeing_or_a_mouse(graph):
 
 MEASURE = """async (view) => {
   const { FocusView } = await import("/extensions/magicbokeh/view.mjs");
+  const { ROUND } = await import("/extensions/magicbokeh/aperture.mjs");
   const { textFor } = await import("/extensions/magicbokeh/text.mjs");
   const load = async ({ filename }) => {
     const image = new Image();
@@ -381,7 +382,8 @@ MEASURE = """async (view) => {
     await image.decode();
     return image;
   };
-  const state = { x: 0.5, y: 0.5, k: 24, range: 0, falloff: 1, mode: "point", view };
+  const lens = { aperture: ROUND, nearScale: 1, farScale: 1, leftOut: [] };
+  const state = { points: [[0.5, 0.5]], k: 24, range: 0, falloff: 1, tilt: 0, direction: 0, mode: "point", view, lens };
   const shown = new FocusView({ get: () => state, zoom: () => 1 }, textFor("en"));
   Object.assign(shown.root.style, { position: "fixed", inset: "0 auto auto 0", width: "512px", height: "560px", zIndex: 9999 });
   document.body.append(shown.root);
@@ -392,7 +394,7 @@ MEASURE = """async (view) => {
   const times = [];
   for (let i = 0; i < (view === "map" ? 61 : 15); i++) {
     await new Promise(requestAnimationFrame);
-    state.x = (i % 10) / 10;
+    state.points[0][0] = (i % 10) / 10;
     const start = performance.now();
     shown.draw();
     times.push(performance.now() - start);
