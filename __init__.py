@@ -68,7 +68,7 @@ else:
         from server import PromptServer
 
         from .nodes import MagicBokehExtension
-        from .nodes.links import note_used_latents
+        from .nodes.links import note_used_outputs
 
-        PromptServer.instance.add_on_prompt_handler(note_used_latents)
+        PromptServer.instance.add_on_prompt_handler(note_used_outputs)
         return MagicBokehExtension()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .color import srgb_to_linear
 from .planes import check_map
 
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
@@ -45,6 +46,14 @@ class IrisPicture:
         light = torch.where(total > 0, light, light.mean(0))
         self.light = light / light.mean((1, 2), keepdim=True)
         self.extent = float(torch.linalg.vector_norm(self.points(PICTURE_SIDE**2)[0], dim=1).max())
+
+    @classmethod
+    def of_photo(cls, colors: Tensor, alpha: Tensor | None = None) -> "IrisPicture":
+        """Of an sRGB picture (3, H, W), whose transparent parts by alpha (1, H, W) are closed."""
+        light = srgb_to_linear(colors.float().clamp(min=0))
+        if alpha is not None:
+            light = light * alpha.float()
+        return cls(light if (light != light[:1]).any() else light[:1])
 
     def points(self, n: int) -> tuple[Tensor, Tensor]:
         """At most about n points (m, 2) that let light through, x right and y down in -1..1, and their light (C, m)."""
@@ -163,6 +172,14 @@ class Aperture:
             return points[None].float(), weight
         wider = self.fringing * torch.tensor(FRINGES, dtype=torch.float64)[:, None, None]
         return (points * (1 + wider if in_front else 1 - wider)).float(), weight.expand(3, -1)
+
+    def drawn(self, side: int = 128) -> Tensor:
+        """A disc behind the focus, in the middle of the picture: linear light (3, side, side), brightest at 1."""
+        points, weights = self.rays(PICTURE_SIDE**2)
+        reach = side // 2 - 1
+        disc = splatted(points * ((reach - 1) / self.extent), reach, weights)
+        disc = F.pad(disc / disc.sum((1, 2), keepdim=True), (0, 1, 0, 1)).expand(3, -1, -1)
+        return disc / disc.max()
 
     def _polar(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """About n points: distance from the middle, angle, distance as a share of that of the rim there, and weight (C, m)."""

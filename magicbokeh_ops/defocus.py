@@ -54,11 +54,14 @@ SOFT_END = 0.25  # of a focus range over which the blur beyond it begins
 FOCUS_THRESHOLD = 0.1  # of radius / 32, as released: a pixel is in focus up to 3.2 pixels of blur
 
 
-def check_disparity(disparity: Tensor) -> None:
-    """Raise ValueError unless `disparity` is a finite (B, 1, H, W) map that is not constant, within [0, 1] but for an overshoot."""
+def check_disparity(disparity: Tensor, tilt: float = 0.0) -> None:
+    """Raise ValueError unless `disparity` is a finite (B, 1, H, W) map, within [0, 1] but for an overshoot.
+
+    It must not be constant unless the focal plane has a `tilt`, which then makes all the difference.
+    """
     check_map(disparity, "disparity")
     low, high = float(disparity.amin()), float(disparity.amax())
-    if low == high:
+    if low == high and not tilt:
         raise _constant(low, "disparity")
     _check_range(low, high, "disparity", "normalise it first (in ComfyUI by Disparity From Depth)")
 

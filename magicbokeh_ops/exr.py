@@ -45,9 +45,14 @@ def read_light(path: Path) -> tuple[Tensor, Tensor | None]:
 
 def write_light(path: Path, light: Tensor, alpha: Tensor | None) -> None:
     """Write linear light (1, 3, H, W) and alpha (1, 1, H, W) as 32-bit floats, multiplied as EXR has them."""
-    exr = library(path)
     planes = light[0] if alpha is None else torch.cat([light * alpha, alpha], 1)[0]
-    channels = {name: np.ascontiguousarray(plane) for name, plane in zip("RGBA", planes.cpu().float().numpy())}
+    write_channels(path, dict(zip("RGBA", planes)))
+
+
+def write_channels(path: Path, planes: dict[str, Tensor]) -> None:
+    """Write planes (H, W) by name, as 32-bit floats."""
+    exr = library(path)
+    channels = {name: np.ascontiguousarray(plane.cpu().float().numpy()) for name, plane in planes.items()}
     header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
     with exr.File(header, channels) as file:
         file.write(str(path))

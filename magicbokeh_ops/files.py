@@ -14,7 +14,7 @@ from torch import Tensor
 from .atomic import write_whole
 from .color import linear_to_srgb, srgb_to_linear
 from .deep_pictures import bits_and_channels, is_deep, read_deep, read_deep_metadata, write_deep
-from .exr import library, read_channels, read_light, write_light
+from .exr import library, read_channels, read_light, write_channels, write_light
 from .pictures import open_picture, picture_to_planes, upright, upright_exif
 from .planes import check_levels, check_not_empty
 
@@ -182,6 +182,25 @@ def write_map(path: Path, values: Tensor) -> None:
         return
     picture = Image.fromarray((array.clip(0, 1) * 65535).round().astype(np.uint16))
     write_whole(path, lambda unfinished: picture.save(unfinished, format=_format(path)))
+
+
+def check_numbers_output(path: Path) -> None:
+    """Raise ValueError if `write_numbers` could not write here, before any work is done for it."""
+    check_output(path)
+    if path.suffix.lower() not in (".npy", ".exr") and _format(path) != "TIFF":
+        raise ValueError(f"{path} can't hold numbers of any size and sign; use .exr, .tif or .npy.")
+
+
+def write_numbers(path: Path, values: Tensor) -> None:
+    """Write any numbers (1, 1, H, W) as 32-bit floats: `.npy` (H, W), a grey TIFF, or an EXR with the channel Y. Written whole or not at all."""
+    check_numbers_output(path)
+    plane = values[0, 0].cpu().float()
+    if path.suffix.lower() == ".npy":
+        _write_array(path, plane.numpy())
+    elif path.suffix.lower() == ".exr":
+        write_whole(path, lambda unfinished: write_channels(unfinished, {"Y": plane}))
+    else:
+        write_whole(path, lambda unfinished: Image.fromarray(plane.numpy()).save(unfinished, format="TIFF"))
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:

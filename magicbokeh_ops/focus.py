@@ -1,6 +1,6 @@
-"""Where the focus lies: the disparity in focus from a point, a mask, a box, or the nearest subject.
+"""Where the focus lies: the disparity in focus from a point, a mask, a box, or the nearest subject; the plane through three points.
 
-It is one value for a whole batch, so that the frames of a video do not flicker. Disparity is (B, 1, H, W) in [0, 1], 1 = nearest.
+It is one for a whole batch, so that the frames of a video do not flicker. Disparity is (B, 1, H, W) in [0, 1], 1 = nearest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from .clips import lower_median
+from .focal_plane import plane_through
 from .planes import check_map, check_range, check_same_shape, match_batch, resize
 
+THREE_POINTS = "three points"
 MODES = ["point", "mask", "value", "box", "nearest subject"]
 SUBJECT_SIDE = 256  # pixels of the map in which the nearest subject is looked for
 
@@ -101,6 +103,17 @@ def focus_from_point(disparity: Tensor, x: float, y: float, size: Sequence[int] 
     return float(
         torch.cat([resize(frame, size)[..., rows, columns][..., inside].float() for frame in disparity.split(1)]).median()
     )
+
+
+def focus_on_three(
+    disparity: Tensor, points: Sequence[tuple[float, float]], size: Sequence[int] | None = None
+) -> tuple[float, float, float]:
+    """Disparity in focus in the middle of the picture, tilt and direction of the plane of focus through three points, 0..1 from left and top.
+
+    size: as for `focus_from_mask`. Raises ValueError if the points lie on a line.
+    """
+    size = size or disparity.shape[-2:]
+    return plane_through([(x, y, focus_from_point(disparity, x, y, size)) for x, y in points], size)
 
 
 def focus_from_box(

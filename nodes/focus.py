@@ -3,7 +3,8 @@
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
-from ..magicbokeh_ops.focus import MODES, choose_focus
+from ..magicbokeh_ops.focal_plane import tilted
+from ..magicbokeh_ops.focus import MODES, THREE_POINTS, choose_focus, focus_on_three
 from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
 from .page import save_view, unless_it_fails
@@ -24,6 +25,14 @@ def first_box(boxes):
     if isinstance(boxes, list | tuple):
         return next((box for box in map(first_box, boxes) if box is not None), None)
     return None if hasattr(boxes, "__len__") and not len(boxes) else boxes
+
+
+# Of mode "three points", beside focus_x and focus_y: by number.
+OTHER_POINTS = {2: (0.25, 0.75), 3: (0.75, 0.75)}
+OF_POINT = (
+    "A further point in focus, from the left (0) to the right edge (1), for focus_mode three points.",
+    "A further point in focus, from the top (0) to the bottom edge (1), for focus_mode three points.",
+)
 
 
 class DefocusMap(io.ComfyNode):
@@ -47,10 +56,11 @@ class DefocusMap(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "focus_mode",
-                    options=MODES,
+                    options=[*MODES, THREE_POINTS],
                     default="point",
                     tooltip="point: what lies under focus_x, focus_y. mask: the median depth under focus_mask. value: focus itself. box: what is in the "
-                    "middle of focus_box, such as a face. nearest subject: the largest near region.",
+                    "middle of focus_box, such as a face. nearest subject: the largest near region. three points: the plane of focus goes through "
+                    "all three.",
                 ),
                 widgets.fraction("focus_x", 0.5, "Focus point from the left (0) to the right edge (1), for focus_mode point."),
                 widgets.fraction("focus_y", 0.5, "Focus point from the top (0) to the bottom edge (1), for focus_mode point."),
@@ -63,6 +73,12 @@ class DefocusMap(io.ComfyNode):
                 ),
                 *focus_box(),
                 *widgets.depth_of_field(),
+                *widgets.focal_plane(),
+                *(
+                    widgets.fraction(f"focus_{axis}{i}", place, tooltip, optional=True, advanced=True)
+                    for i, at in OTHER_POINTS.items()
+                    for axis, place, tooltip in zip("xy", at, OF_POINT)
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -70,11 +86,16 @@ class DefocusMap(io.ComfyNode):
                     tooltip="Blur radius / 32: what the MagicBokeh model sees. Don't bypass this node: the disparity would come out here. "
                     "Set k to 0 instead.",
                 ),
-                io.Float.Output(display_name="focus", tooltip="Disparity in focus."),
+                io.Float.Output(
+                    display_name="focus",
+                    tooltip="Disparity in focus; if the plane of focus is tilted, in the middle of the picture.",
+                ),
                 io.Image.Output(display_name="overlay", tooltip="Green in focus, orange in front, blue behind."),
                 io.Float.Output(display_name="k", tooltip="The k of this node, to set it in one place."),
                 io.Float.Output(display_name="focus_range", tooltip="That of this node, for the lens."),
                 io.Float.Output(display_name="falloff", tooltip="That of this node, for the lens."),
+                io.Float.Output(display_name="tilt", tooltip="Of the plane of focus, for the lens."),
+                io.Float.Output(display_name="tilt_direction", tooltip="Of the plane of focus, for the lens."),
             ],
         )
 
@@ -92,9 +113,12 @@ class DefocusMap(io.ComfyNode):
         focus_box=None,
         focus_range=0.0,
         falloff=1.0,
+        tilt=0.0,
+        tilt_direction=0.0,
+        **others,
     ) -> io.NodeOutput:
         disparity = mask_to_map(disparity, "disparity", None)
-        ops.check_disparity(disparity)
+        ops.check_disparity(disparity, tilt)
         photo = None if image is None else image_to_planes(image)[0]
         if photo is None:
             frames, size = len(disparity), disparity.shape[-2:]
@@ -113,7 +137,14 @@ class DefocusMap(io.ComfyNode):
             if photo is None:
                 raise ValueError("image is not connected; focus_box is in pixels of the photo, so focus_mode box needs it.")
             given = {"box": cls.edges(focus_box, *size)}
-        focus = choose_focus(source, focus_mode, value=focus, point=(focus_x, focus_y), size=size, **given)
+        if focus_mode == THREE_POINTS:
+            places = [(focus_x, focus_y)]
+            places += [(others.get(f"focus_x{i}", x), others.get(f"focus_y{i}", y)) for i, (x, y) in OTHER_POINTS.items()]
+            focus, tilt, tilt_direction = focus_on_three(source, places, size)
+        else:
+            levelled = tilted(source, tilt, tilt_direction)
+            focus = choose_focus(levelled, focus_mode, value=focus, point=(focus_x, focus_y), size=size, **given)
+        lens = (focus_range, falloff, tilt, tilt_direction)
         point = (focus_x, focus_y) if focus_mode == "point" else None
         legend = draw_legend(size[1], size[0], focus, k, point)
         # Drawn whether it is connected or not: what ComfyUI keeps of this node also serves a link that is made later.
@@ -122,15 +153,14 @@ class DefocusMap(io.ComfyNode):
         for i in range(frames):
             progress(0, 1)
             near = ops.resize(every[i : i + 1], size)
-            defocus[i] = ops.defocus_map(near, focus, k, focus_range, falloff)[0, 0]
-            shown = focus_overlay(
-                backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend, focus_range, falloff
-            )
+            defocus[i] = ops.defocus_map(near, focus, k, *lens)[0, 0]
+            shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend, *lens)
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
         view = unless_it_fails(lambda: save_view(backdrop[:1], ops.resize(disparity[:1], size)), {})
-        found = {"mode": focus_mode, "focus": focus, "k": k, "focus_range": focus_range, "falloff": falloff}
-        return io.NodeOutput(defocus, focus, overlay, k, focus_range, falloff, ui={**view, "magicbokeh_focus": [found]})
+        named = dict(zip(("focus_range", "falloff", "tilt", "tilt_direction"), lens))
+        found = {"mode": focus_mode, "focus": focus, "k": k, **named}
+        return io.NodeOutput(defocus, focus, overlay, k, *lens, ui={**view, "magicbokeh_focus": [found]})
 
     @staticmethod
     def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:

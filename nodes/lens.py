@@ -1,94 +1,24 @@
 """The weight-free lens: one setting, or a sweep of focus and aperture."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from comfy_api.latest import io
 
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops import lens
-from ..magicbokeh_ops.aperture import Aperture
+from ..magicbokeh_ops.color import linear_to_srgb
 from ..magicbokeh_ops.sweep import EASINGS, sweep
 from . import widgets
 from .devices import compute_device, free_everything, halved_to_fit, smaller_until_it_fits
+from .links import is_used
+from .look import LINEAR, SRGB, look_inputs, look_outputs, take_aperture
 from .progress import Progress
-from .tensors import count_frames, image_to_planes, mask_to_map, new_output
-
-SRGB, LINEAR = COLOR_SPACES = ("sRGB", "linear")
-
-
-def look_inputs() -> list:
-    """Widgets for the look of the lens, the same on every node that renders."""
-
-    def factor(name: str, tooltip: str):
-        return widgets.build(
-            io.Float.Input, name, default=1.0, min=0.0, max=4.0, step=0.05, round=0.001, advanced=True, tooltip=tooltip
-        )
-
-    return [
-        io.Float.Input(
-            "highlight_boost",
-            default=0.0,
-            min=0.0,
-            max=6.0,
-            step=0.1,
-            round=0.001,
-            tooltip="Stops of light given back to clipped highlights out of focus, so that they become bright discs. 1 to 3 for "
-            "street lights at night; 0 where the sky is white.",
-        ),
-        io.Int.Input(
-            "blades",
-            default=0,
-            min=0,
-            max=16,
-            tooltip="Blades of the iris: shape of the bokeh discs. 0 = round, 3 or more = polygon.",
-        ),
-        widgets.build(
-            io.Float.Input,
-            "rotation",
-            default=0.0,
-            min=-180.0,
-            max=180.0,
-            step=1.0,
-            advanced=True,
-            tooltip="Turns the polygon counter-clockwise, in degrees.",
-        ),
-        widgets.fraction("roundness", 0.0, "Bends the blades: 0 = straight edges, 1 = a circle.", advanced=True),
-        widgets.build(
-            io.Float.Input,
-            "squeeze",
-            default=1.0,
-            min=1.0,
-            max=4.0,
-            step=0.05,
-            round=0.001,
-            advanced=True,
-            tooltip="Makes the bokeh discs upright ovals, this many times as high as wide, as anamorphic lenses do. 1 = not "
-            "stretched, as with an ordinary lens; 1.33 to 2 = cinema.",
-        ),
-        widgets.fraction(
-            "cat_eye",
-            0.0,
-            "Cuts the discs towards the corners of the picture to pointed ovals, as the barrel of a fast lens does. 0 = none, "
-            "1 = strong. Takes several times as long.",
-            advanced=True,
-        ),
-        factor("near_scale", "Factor on the blur in front of the focus. 0 keeps the foreground sharp."),
-        factor("far_scale", "Factor on the blur behind the focus. 0 keeps the background sharp."),
-        widgets.build(
-            io.Combo.Input,
-            "color_space",
-            options=list(COLOR_SPACES),
-            default=SRGB,
-            optional=True,  # prompts from before it was there lack it
-            advanced=True,
-            tooltip="What image holds, and what comes out: sRGB for photos, linear for scene-linear light as in EXR files. In both, "
-            "light above 1 is kept.",
-        ),
-        *widgets.depth_of_field(),
-    ]
+from .tensors import count_frames, image_to_planes, mask_to_map, new_output, planes_to_image
 
 
 @dataclass(frozen=True)
@@ -101,6 +31,9 @@ class Block:
         return Block(max(self.pixels // 2, lens.TILE**2))
 
 
+OF_RADIUS = ("near_scale", "far_scale", "focus_range", "falloff", "tilt", "tilt_direction")
+
+
 def check_numbers(**numbers: float) -> None:
     """Raise ValueError for what a link may bring, but no widget takes."""
     for name, value in numbers.items():
@@ -109,24 +42,37 @@ def check_numbers(**numbers: float) -> None:
 
 
 def render_frames(
-    planes, alpha, disparity, focus: list[float], k: list[float], highlight_boost, blades, rotation, roundness, squeeze, cat_eye,
-    near_scale, far_scale, color_space=SRGB, focus_range=0.0, falloff=1.0,
-):  # fmt: skip
-    """One frame after another on the compute device; a single photo (as of `image_to_planes`) or disparity map serves all frames."""
+    planes: torch.Tensor,
+    alpha: torch.Tensor | None,
+    disparity: torch.Tensor,
+    focus: list[float],
+    k: list[float],
+    look: dict[str, Any],
+    is_linked: Callable[[str], bool],
+) -> io.NodeOutput:
+    """One frame after another on the compute device; a single photo (as of `image_to_planes`) or disparity map serves all frames.
+
+    look: the values of `look_inputs`. is_linked: whether an output is connected.
+    """
     ops.check_image(planes)
-    ops.check_disparity(disparity)
+    tilt = look.get("tilt", 0.0)
+    ops.check_disparity(disparity, tilt)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
-    check_numbers(near_scale=near_scale, far_scale=far_scale)
-    aperture = Aperture(blades, rotation, roundness, squeeze, cat_eye)
-    size, largest = planes.shape[-2:], max(k) * max(near_scale, far_scale)
+    check_numbers(near_scale=look["near_scale"], far_scale=look["far_scale"])
+    aperture = take_aperture(look)
+    look["color_space"] = look.get("color_space", SRGB).lower()
+    size = planes.shape[-2:]
+    farthest = max(one * (max(abs(at), abs(1 - at)) + abs(tilt)) for one, at in zip(k, focus))
+    largest = farthest * max(look["near_scale"], look["far_scale"])
 
     def needed(block: Block) -> int:
-        return lens.memory_needed(size, largest, cat_eye, block.pixels)
+        return lens.memory_needed(size, largest, aperture, block.pixels)
 
     device = compute_device(0, fourier=True)
     block = halved_to_fit(Block(), needed, device)
     compute_device(needed(block), fourier=True)
     out = new_output(len(focus), *size, 3 if alpha is None else 4)
+    radius = new_output(len(focus), *size) if is_linked("radius") else None
     progress = Progress(len(focus))
 
     def photograph(i: int, at_once: Block) -> torch.Tensor:
@@ -138,25 +84,26 @@ def render_frames(
             focus[i],
             k[i],
             aperture=aperture,
-            highlight_boost=highlight_boost,
-            near_scale=near_scale,
-            far_scale=far_scale,
             progress=progress,
             show=progress.show,
             alpha=None if alpha is None else alpha[i % len(alpha)].movedim(-1, 0)[None].float(),
             device=device,
             block=at_once.pixels,
-            color_space=color_space.lower(),
-            focus_range=focus_range,
-            falloff=falloff,
+            **look,
         )
 
     what = "the lens even in single tiles; close other programs, or take a smaller k or picture"
     for i in range(len(focus)):
         picture = smaller_until_it_fits(partial(photograph, i), block, free_everything, what, cost="")
         out[i] = picture[0].movedim(0, -1)
+        if radius is not None:
+            options = {name: look[name] for name in OF_RADIUS if name in look}
+            radius[i] = lens.radius_map(disparity[i][None], size, focus[i], k[i], **options)[0, 0]
         progress.next_part()
-    return out
+    opaque = None
+    if is_linked("alpha"):
+        opaque = new_output(len(focus), *size).fill_(1) if alpha is None else out[..., 3]
+    return io.NodeOutput(out, radius, planes_to_image(linear_to_srgb(aperture.drawn())[None]), opaque)
 
 
 class LensBlur(io.ComfyNode):
@@ -180,7 +127,8 @@ class LensBlur(io.ComfyNode):
                 ),
                 *look_inputs(),
             ],
-            outputs=[io.Image.Output(display_name="image")],
+            outputs=[io.Image.Output(display_name="image"), *look_outputs()],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -189,7 +137,9 @@ class LensBlur(io.ComfyNode):
         planes, alpha = image_to_planes(image, exposed=look.get("color_space") != LINEAR)
         disparity = mask_to_map(disparity, "disparity", None)
         frames = count_frames(image=planes, disparity=disparity)
-        return io.NodeOutput(render_frames(planes, alpha, disparity, [focus] * frames, [k] * frames, **look))
+        return render_frames(
+            planes, alpha, disparity, [focus] * frames, [k] * frames, look, partial(is_used, hidden=cls.hidden)
+        )
 
 
 class Sweep(io.ComfyNode):
@@ -216,7 +166,8 @@ class Sweep(io.ComfyNode):
                 io.Combo.Input("easing", options=EASINGS, default="ease in and out", tooltip="How the move starts and stops."),
                 *look_inputs(),
             ],
-            outputs=[io.Image.Output(display_name="images")],
+            outputs=[io.Image.Output(display_name="images"), *look_outputs()],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -235,4 +186,4 @@ class Sweep(io.ComfyNode):
             )
         focus = sweep(focus_from, focus_to, frames, easing)
         k = sweep(k_from, k_to, frames, easing, by_ratio=True)
-        return io.NodeOutput(render_frames(planes, alpha, disparity, focus, k, **look))
+        return render_frames(planes, alpha, disparity, focus, k, look, partial(is_used, hidden=cls.hidden))

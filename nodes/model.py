@@ -13,7 +13,7 @@ from ..magicbokeh_ops.demo import NANO, NANO_LABEL
 from ..magicbokeh_ops.weights import checkpoint
 from ..magicbokeh_ops.weights.checkpoint import is_merged
 from . import bokeh_model, folders, widgets
-from .links import latent_is_used
+from .links import is_used
 from .progress import Progress
 from .step import OneStep
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
@@ -216,7 +216,7 @@ class Sampler(io.ComfyNode):
         planes, blur = ops.match_batch(planes, frames, "image"), ops.match_batch(blur, frames, "defocus")
         mask = None if model.focus_mask is None else ops.match_batch(model.focus_mask, frames, "focus_mask")
         step, progress = OneStep(model, vae), Progress(frames)
-        wants_latent = latent_is_used(cls.hidden.prompt, cls.hidden.unique_id)
+        wants_latent = is_used("latent", cls.hidden)
         for i in range(frames):
             picture, latent = step.render(
                 progress,

@@ -25,9 +25,9 @@ def schema(node_id: str, **kwargs) -> io.Schema:
     return build(io.Schema, node_id=node_id, category="image/bokeh", search_aliases=ALIASES[node_id], **kwargs)
 
 
-def fraction(name: str, default: float, tooltip: str, **more):
-    """A FLOAT widget for 0..1."""
-    limits = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.0001}
+def fraction(name: str, default: float, tooltip: str, low: float = 0.0, high: float = 1.0, **more):
+    """A FLOAT widget for 0..1, or other limits."""
+    limits = {"min": low, "max": high, "step": 0.001, "round": 0.0001}
     return build(io.Float.Input, name, default=default, tooltip=tooltip, **limits, **more)
 
 
@@ -80,5 +80,36 @@ def depth_of_field() -> list:
             optional=True,
             advanced=True,
             tooltip="How the blur grows with the distance from the focus: above 1 late and then quickly, below 1 at once. 1 = as in a lens.",
+        ),
+    ]
+
+
+def focal_plane() -> list:
+    """FLOAT widgets for a tilted plane of focus. Optional, since older prompts lack them."""
+    return [
+        build(
+            io.Float.Input,
+            "tilt",
+            default=0.0,
+            min=-4.0,
+            max=4.0,
+            step=0.01,
+            round=0.0001,
+            optional=True,
+            advanced=True,
+            tooltip="Tilts the plane of focus, as a tilt-shift lens does: disparity by which it rises over the length of the picture's longer side. "
+            "1 with a constant disparity gives a miniature. 0 = upright, as in other lenses.",
+        ),
+        build(
+            io.Float.Input,
+            "tilt_direction",
+            default=0.0,
+            min=-180.0,
+            max=180.0,
+            step=1.0,
+            round=0.001,
+            optional=True,
+            advanced=True,
+            tooltip="Where the plane of focus comes nearer, in degrees counter-clockwise: 0 = at the bottom, as the ground does, 90 = on the right.",
         ),
     ]

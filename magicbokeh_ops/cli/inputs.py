@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import defocus, files
+from ..aperture import IrisPicture
 from ..camera import FULL_FRAME, Camera, check_distances
 from ..focus import choose_focus
 from ..portrait import Portrait, read_portrait
@@ -84,11 +85,26 @@ def find_camera(
 
 def read_portrait_photo(path: Path, otherwise: str) -> tuple[Portrait, Tensor]:
     """A photo and the disparity that it brings along. otherwise: the options that give it. Raises UsageError if it brings none."""
-    portrait = None if path.suffix.lower() in (*files.ARRAYS, ".exr") else read_portrait(path)
+    portrait = _portrait(path)
     if portrait is None or portrait.disparity is None:
         raise click.UsageError(f"{path} brings no depth map; give one with {otherwise}.")
     defocus.check_same_shape(portrait.disparity, portrait.image.shape[-2:], "its depth map")
     return portrait, portrait.disparity
+
+
+def read_iris(path: Path) -> IrisPicture:
+    colors, alpha = files.read_photo(path)
+    return IrisPicture.of_photo(colors[0], None if alpha is None else alpha[0])
+
+
+def brings_depth(path: Path) -> bool:
+    """Whether a photo brings its depth along."""
+    portrait = _portrait(path)
+    return portrait is not None and portrait.disparity is not None
+
+
+def _portrait(path: Path) -> Portrait | None:
+    return None if path.suffix.lower() in (*files.ARRAYS, ".exr") else read_portrait(path)
 
 
 def read_disparity(

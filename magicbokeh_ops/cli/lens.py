@@ -1,9 +1,37 @@
 import click
+import torch
 
-from .. import files, lens
-from ..aperture import Aperture
-from .inputs import Bar, compute_device, find_camera, find_focus, find_k, find_settings, read_disparity, read_portrait_photo
-from .options import DEPTH_MAP, EXISTING, NORMALIZE, camera_options, device_option, output_option, scene_options
+from .. import files
+from ..color import linear_to_srgb
+from ..focal_plane import tilted
+from ..lens import radius_map, render
+from ..lenses import aperture_of
+from .inputs import (
+    Bar,
+    brings_depth,
+    compute_device,
+    find_camera,
+    find_focus,
+    find_k,
+    find_settings,
+    read_disparity,
+    read_iris,
+    read_portrait_photo,
+)
+from .options import (
+    CAMERA,
+    DEPTH_MAP,
+    EXISTING,
+    NORMALIZE,
+    OUTPUT,
+    camera_options,
+    device_option,
+    look_options,
+    output_option,
+    scene_options,
+)
+
+FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal plane is tilted
 
 
 @click.command()
@@ -12,50 +40,68 @@ from .options import DEPTH_MAP, EXISTING, NORMALIZE, camera_options, device_opti
 @scene_options
 @camera_options
 @click.option("--normalize", type=NORMALIZE, default="percentile", show_default=True)
-@click.option("--blades", type=int, default=0, help="Blades of the iris; 0 = round.")
-@click.option("--rotation", type=float, default=0, help="Turn of the iris in degrees.")
-@click.option("--roundness", type=float, default=0, help="0 = straight blades, 1 = circle.")
-@click.option("--squeeze", type=float, default=1, help="Anamorphic squeeze, 1 or more.")
-@click.option("--cat-eye", type=float, default=0, help="Cut of the discs in the corners, 0..1.")
+@look_options
 @click.option("--highlight-boost", type=click.FloatRange(0), default=0, help="Stops of light given back to blurred highlights.")
 @click.option("--near-scale", type=click.FloatRange(0), default=1, help="Factor on the blur in front of the focus.")
 @click.option("--far-scale", type=click.FloatRange(0), default=1, help="Factor on the blur behind the focus.")
+@click.option("--save-radius", type=OUTPUT, help="Signed blur radius in pixels, as .exr, .tif or .npy.")
+@click.option("--save-iris", type=OUTPUT, help="Picture of a disc.")
 @device_option
 @output_option
 def lens_command(
-    photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, convention, layer, normalize, blades, rotation, roundness, squeeze, cat_eye,
-    highlight_boost, near_scale, far_scale, device, output, **camera,
+    photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction, convention, layer, normalize,
+    lens, iris, highlight_boost, near_scale, far_scale, save_radius, save_iris, device, output, **more,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
     device = compute_device(device)
     files.check_output(output)
-    camera = find_camera(**camera)
+    if save_radius is not None:
+        files.check_numbers_output(save_radius)
+    if save_iris is not None:
+        files.check_output(save_iris)
+    camera = find_camera(**{name: more.pop(name) for name in CAMERA})
+    aperture = aperture_of(lens, **more, picture=None if iris is None else read_iris(iris))
     portrait, space = None, files.color_space(photo)
-    if disparity is None:
-        portrait, near = read_portrait_photo(photo, "--disparity")
-        rgb, alpha = portrait.image, portrait.alpha
-    else:
+    if disparity is not None:
         rgb, alpha = files.read_photo(photo, space)
         near, ends = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
-    if camera is None:
-        focus, k = find_focus(near, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
+    elif tilt and not brings_depth(photo):
+        rgb, alpha = files.read_photo(photo, space)
+        near = torch.full((1, 1, *rgb.shape[-2:]), FLAT)
+        focus = FLAT if focus is None and focus_point is None and focus_mask is None else focus
     else:
-        focus, k = find_settings(camera, near, ends, rgb.shape[-2:])
-    result = lens.render(
+        portrait, near = read_portrait_photo(photo, "--disparity")
+        rgb, alpha = portrait.image, portrait.alpha
+    size = rgb.shape[-2:]
+    if camera is None:
+        levelled = tilted(near, tilt, tilt_direction)
+        focus, k = find_focus(levelled, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
+    else:
+        focus, k = find_settings(camera, near, ends, size)
+    shape = {
+        "near_scale": near_scale,
+        "far_scale": far_scale,
+        "focus_range": focus_range,
+        "falloff": falloff,
+        "tilt": tilt,
+        "tilt_direction": tilt_direction,
+    }
+    result = render(
         rgb,
         near,
         focus,
         k,
-        aperture=Aperture(blades, rotation, roundness, squeeze, cat_eye),
+        aperture=aperture,
         highlight_boost=highlight_boost,
-        near_scale=near_scale,
-        far_scale=far_scale,
         progress=Bar("lens"),
         alpha=alpha,
         device=device,
         color_space=space,
-        focus_range=focus_range,
-        falloff=falloff,
+        **shape,
     )
     files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)
+    if save_radius is not None:
+        files.write_numbers(save_radius, radius_map(near, size, focus, k, **shape))
+    if save_iris is not None:
+        files.write_photo(save_iris, linear_to_srgb(aperture.drawn())[None])
     click.echo(f"{output}: focus {focus:.4f}, K {k:g}")

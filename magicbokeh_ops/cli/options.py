@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from .. import camera, defocus
+from ..lenses import IDEAL, LENSES
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
@@ -75,6 +76,8 @@ scene_options = options(
         default=1,
         help="Power with which the blur grows from there; 1 as in a lens.",
     ),
+    click.option("--tilt", type=float, default=0, help="Disparity by which the plane of focus rises over the longer side."),
+    click.option("--tilt-direction", type=float, default=0, help="Where it rises to, in degrees: 0 = down, 90 = right."),
     click.option(
         "--convention",
         type=click.Choice(list(defocus.CONVENTIONS.values())),
@@ -84,6 +87,7 @@ scene_options = options(
     ),
     click.option("--layer", help="Layer or channel of an EXR map that has several."),
 )
+CAMERA = ("focal_length", "f_number", "focus_distance", "sensor")
 camera_options = options(
     click.option(
         "--focal-length", type=float, help="In mm. With this and the next two, focus and k follow from distances in metres."
@@ -95,6 +99,26 @@ camera_options = options(
         callback=sensor,
         help=f"Sides in mm like 36x24, or one of: {', '.join(camera.SENSORS)}. [default: full frame]",
     ),
+)
+look_options = options(
+    click.option(
+        "--lens",
+        type=click.Choice(list(LENSES)),
+        default=IDEAL,
+        show_default=True,
+        help="Named lens; the options below count instead of its own.",
+    ),
+    click.option("--blades", type=int, default=0, help="Blades of the iris; 0 = round."),
+    click.option("--rotation", type=float, default=0, help="Turn of the iris in degrees."),
+    click.option("--roundness", type=float, default=0, help="0 = straight blades, 1 = circle."),
+    click.option("--star", type=float, default=0, help="How far the middles of the blades are pulled in, 0..0.95."),
+    click.option("--squeeze", type=float, default=1, help="Height of the discs over their width; below 1 they lie."),
+    click.option("--ring", type=float, default=0, help="Rings instead of discs: inner radius, 0..0.95."),
+    click.option("--spherical", type=float, default=0, help="1 = soap bubbles behind the focus, -1 = creamy."),
+    click.option("--cat-eye", type=float, default=0, help="Cut of the discs in the corners, 0..1."),
+    click.option("--swirl", type=float, default=0, help="Press of the discs in the corners, 0..1."),
+    click.option("--fringing", type=float, default=0, help="Coloured rims, 0..0.5."),
+    click.option("--iris", type=EXISTING, help="Picture of the opening, white on black, instead of blades."),
 )
 NORMALIZE = click.Choice(["none", "minmax", "percentile"])
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")

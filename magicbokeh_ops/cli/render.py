@@ -2,6 +2,7 @@ import click
 import torch
 
 from .. import defocus, files, sampler
+from ..focal_plane import tilted
 from ..renderer import load_renderer
 from .inputs import Bar, compute_device, find_focus, find_k, read_disparity, read_portrait_photo
 from .models import compute_dtype, depth_options, dtype_option, load_depth, model_options, read_weights
@@ -44,7 +45,7 @@ from .options import DEPTH_MAP, EXISTING, EXISTING_FOLDER_TOO, NORMALIZE, device
 @device_option
 @output_option
 def render_command(
-    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, convention, layer, normalize, base, adapter, model, preset,
+    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction, convention, layer, normalize, base, adapter, model, preset,
     upscale, color_fix, seed, noise, dtype, device, output,
 ):  # fmt: skip
     """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
@@ -68,6 +69,7 @@ def render_command(
         rgb, alpha = portrait.image, portrait.alpha
     if released:
         near = defocus.cut_to_8_bit(near)
+    near = tilted(near, tilt, tilt_direction)
     focus, k = find_focus(near, focus, focus_point, focus_mask, released, portrait), find_k(k, portrait)
     noise = None if noise is None else files.read_array(noise)
     render = load_renderer(read_weights(base, adapter, model, dtype), device, dtype)

@@ -13,6 +13,7 @@ that memory follows the block.
 """
 
 from .render import BLOCK, memory_needed, render
+from .settings import radius_map
 from .tiles import TILE
 
-__all__ = ["BLOCK", "TILE", "memory_needed", "render"]
+__all__ = ["BLOCK", "TILE", "memory_needed", "radius_map", "render"]

@@ -15,7 +15,6 @@ each block. A block gives what the whole would, to rounding.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,13 +22,13 @@ from torch import Tensor
 from ..aperture import Aperture
 from ..color import linear_to_srgb, srgb_to_linear
 from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
-from ..focal_plane import tilted
 from ..planes import check_range
 from . import behind, edges
 from .behind import DEPTHS, Behind
 from .bins import Bins
 from .compose import Composer, Report
 from .edges import EDGE, Split, split_edges
+from .settings import Settings
 from .tiles import Block, Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
@@ -113,7 +112,8 @@ def render(
             None if alpha is None else alpha[i],
             disparity[i : i + 1],
             ends[i : i + 1],
-            Lens(
+            Settings(
+                size,
                 focuses[i],
                 ks[i],
                 focus_range,
@@ -171,27 +171,6 @@ def memory_needed(size: Sequence[int], largest_radius: float, aperture: Aperture
 CONTEXT = edges.CONTEXT + behind.CONTEXT
 
 
-@dataclass(frozen=True)
-class Lens:
-    """Settings of one frame, as `render` takes them."""
-
-    focus: float
-    k: float
-    focus_range: float
-    falloff: float
-    tilt: float
-    tilt_direction: float
-    near_scale: float
-    far_scale: float
-    highlight_boost: float
-    color_space: str
-
-    def radius(self, disparity: Tensor, largest: float) -> Tensor:
-        """Signed radius of disparity that has been `tilted`."""
-        radius = signed_radius(disparity, self.focus, self.k, self.focus_range, self.falloff)
-        return torch.where(radius > 0, radius * self.near_scale, radius * self.far_scale).clamp(-largest, largest)
-
-
 class _Photo:
     """One frame: light and signed radius of any part of it, and the radii that blurs are made for.
 
@@ -204,23 +183,19 @@ class _Photo:
         alpha: Tensor | None,
         disparity: Tensor,
         ends: Tensor,
-        lens: Lens,
+        settings: Settings,
         aperture: Aperture,
         device: torch.device | str | None,
     ):
-        self.image, self.alpha, self.disparity, self.lens = image, alpha, disparity, lens
-        self.size, self.largest = image.shape[-2:], max(image.shape[-2:]) / 2
+        self.image, self.alpha, self.disparity, self.settings = image, alpha, disparity, settings
+        self.size = settings.size
         self.device = torch.device(image.device if device is None else device)
-        if lens.tilt:
-            ends = torch.stack(self.tilted(resize(disparity, self.size)).aminmax()).view(1, 1, 1, 2)
-        self.lowest, self.highest = lens.radius(ends, self.largest).flatten().tolist()
+        if settings.tilt:
+            ends = torch.stack(settings.levelled(resize(disparity, self.size)).aminmax()).view(1, 1, 1, 2)
+        self.lowest, self.highest = settings.radius(ends).flatten().tolist()
         self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed)
         # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
-        self.has_light_above_white = lens.highlight_boost > 0 or bool(image.max() > 1)
-
-    def tilted(self, disparity: Tensor, rows: slice = slice(None), cols: slice = slice(None)) -> Tensor:
-        """Disparity of a part of the picture as it is to a level focal plane."""
-        return tilted(disparity, self.lens.tilt, self.lens.tilt_direction, self.size, rows, cols)
+        self.has_light_above_white = settings.highlight_boost > 0 or bool(image.max() > 1)
 
     @property
     def uncovers(self) -> bool:
@@ -234,8 +209,10 @@ class _Photo:
             return plane[..., rows, cols].to(self.device, torch.float32)
 
         image = part(self.image)
-        radius = self.lens.radius(self.tilted(part(self.disparity), rows, cols), self.largest)[0]
-        light = image if self.lens.color_space == "linear" else _boost_highlights(image, radius, self.lens.highlight_boost)
+        radius = self.settings.radius(self.settings.levelled(part(self.disparity), rows, cols))[0]
+        light = (
+            image if self.settings.color_space == "linear" else _boost_highlights(image, radius, self.settings.highlight_boost)
+        )
         if self.alpha is not None:
             alpha = part(self.alpha).clamp(0, 1)
             light = torch.cat([light * alpha, alpha])
@@ -247,7 +224,7 @@ class _Photo:
         if self.alpha is not None:
             alpha = light[3:].clamp(0, 1)
             light = light[:3] / alpha.clamp(min=FAINTEST) * (alpha / FAINTEST).clamp(max=1)
-        colors = light if self.lens.color_space == "linear" else linear_to_srgb(light)
+        colors = light if self.settings.color_space == "linear" else linear_to_srgb(light)
         if not self.has_light_above_white:
             colors = colors.clamp(max=1)
         return colors if self.alpha is None else torch.cat([colors, alpha])

@@ -327,7 +327,7 @@ def test_a_latent_that_nobody_uses_costs_nothing(loaded, monkeypatch):
             "i": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
             "p": {"class_type": "SaveLatent", "inputs": {"samples": ["s", 1 if linked else 0]}},
         }
-        prompt = links.note_used_latents({"prompt": nodes})["prompt"]
+        prompt = links.note_used_outputs({"prompt": nodes})["prompt"]
         used[preset, linked] = prompt["s"]["inputs"].get("latent_is_used")
         monkeypatch.setattr(host.nodes.Sampler, "hidden", SimpleNamespace(prompt=prompt, unique_id="s"))
         before = len(encoded)
@@ -336,6 +336,7 @@ def test_a_latent_that_nobody_uses_costs_nothing(loaded, monkeypatch):
         assert (latent is None) == (preset == "reference" and not linked)
     assert counts == {("fast", False): 1, ("fast", True): 1, ("reference", False): 1, ("reference", True): 2}
     assert used == {("fast", False): None, ("fast", True): None, ("reference", False): False, ("reference", True): True}
-    for odd in ({"number": 1}, {"prompt": None}, {"prompt": {"1": None, "2": {"class_type": links.SAMPLER}}}):
-        assert links.note_used_latents(odd) == odd
-    assert links.latent_is_used(None, None) and links.latent_is_used(prompt, "s.0.0.1")
+    for odd in ({"number": 1}, {"prompt": None}, {"prompt": {"1": None, "2": {"class_type": "MagicBokehSampler"}}}):
+        assert links.note_used_outputs(odd) == odd
+    for hidden in (SimpleNamespace(prompt=None, unique_id=None), SimpleNamespace(prompt=prompt, unique_id="s.0.0.1")):
+        assert links.is_used("latent", hidden)
