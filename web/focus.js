@@ -26,6 +26,7 @@ const NODE = "MagicBokehDefocusMap";
 const NEEDED = { mask: ["focus_mask"], box: ["image", "focus_box"] }; // inputs of each focus_mode
 
 const POINTS = [["focus_x", "focus_y"], ["focus_x2", "focus_y2"], ["focus_x3", "focus_y3"]];
+const PASSED_ON = { range: "focus_range", falloff: "falloff", tilt: "tilt", direction: "tilt_direction" }; // outputs for the lens
 const NOT_IN_PREVIEW = ["highlight_boost", "grain"]; // widgets of the lens
 
 class FocusNode {
@@ -106,6 +107,9 @@ class FocusNode {
       aperture,
       nearScale: value("near_scale") ?? 1,
       farScale: value("far_scale") ?? 1,
+      own: Object.entries(PASSED_ON)
+        .filter(([, name]) => value(name) !== undefined)
+        .map(([key, name]) => ({ key, value: value(name), name: nameShown(node, name) })),
       leftOut: [...(iris ? ["iris"] : []), ...given].map((name) => nameShown(node, name)),
     };
   }

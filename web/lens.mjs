@@ -12,6 +12,7 @@ void main() {
 }`;
 
 const SAMPLES = 96;
+const LEVELS = 5; // of the scene at lower resolution
 
 // What a lens does is compiled into its own program, so that what it does not do costs nothing.
 const FRAGMENT = `
@@ -23,9 +24,9 @@ precision highp float;
 #endif
 in vec2 at;
 out vec4 color;
-uniform sampler2D photo, scene; // scene: linear light, and disparity in alpha
+uniform sampler2D photo, scene, soft; // scene: linear light, and disparity in alpha; soft: the same, with neighbours mixed
 uniform vec2 pixel, k, rise, corner; // k: behind the focus and in front of it; rise: of the focal plane over the picture
-uniform float focus, range, falloff, largest, spread, light, catEye, swirl, ring, spherical;
+uniform float focus, range, falloff, largest, spread, gap, level, light, catEye, swirl, ring, spherical;
 uniform vec3 widerBehind, widerInFront;
 uniform int samples;
 uniform vec4 points[${SAMPLES}]; // of "gather"
@@ -96,6 +97,14 @@ void main() {
     share *= 1.0 + abs(spherical) * (profile - 1.0);
 #endif
     share *= spread / (1.0 + passed * reach * reach);
+#ifdef SPARSE
+    // Stands for all up to the next sample, but not for what is nearer or farther, and no wider than it is blurred.
+    if (disc > distance) {
+      vec4 around = textureLod(soft, from, level);
+      float same = clamp(2.0 - 40.0 * abs(around.a - there.a), 0.0, 1.0) * min(disc / gap, 1.0);
+      there.rgb = mix(there.rgb, around.rgb, same);
+    }
+#endif
     sum += there.rgb * share;
     weight += share;
   }
@@ -103,6 +112,20 @@ void main() {
 }`;
 
 const LIGHT = Float32Array.from({ length: 256 }, (_, byte) => (byte / 255) ** 2.2);
+
+/** Pictures of four float channels, each half as wide and high as the one before. */
+function halved({ data, width, height }, count) {
+  if (!count || Math.min(width, height) < 2) return [];
+  const [w, h] = [width >> 1, height >> 1];
+  const half = new Float32Array(4 * w * h);
+  for (let i = 0; i < half.length; i++) {
+    const [channel, column, row] = [i & 3, (i >> 2) % w, Math.floor((i >> 2) / w)];
+    const first = 4 * (2 * row * width + 2 * column) + channel;
+    half[i] = (data[first] + data[first + 4] + data[first + 4 * width] + data[first + 4 * width + 4]) / 4;
+  }
+  const made = { data: half, width: w, height: h };
+  return [made, ...halved(made, count - 1)];
+}
 
 let shared; // undefined before the first try, null where there is no WebGL
 
@@ -116,11 +139,12 @@ function build() {
   gl.vertexAttribPointer(0, 2, gl.FLOAT, false, 0, 0);
   gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
   const renderer = gl.getParameter(gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER);
-  for (const [unit, filter] of [gl.LINEAR, gl.NEAREST].entries()) { // disparity can't be mixed with that of a neighbour
+  // Photo, scene (disparity can't be mixed with that of a neighbour), soft.
+  for (const [unit, filters] of [[gl.LINEAR, gl.LINEAR], [gl.NEAREST, gl.NEAREST], [gl.LINEAR_MIPMAP_NEAREST, gl.LINEAR]].entries()) {
     gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
     for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
-    for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, filter);
+    [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER].forEach((size, i) => gl.texParameteri(gl.TEXTURE_2D, size, filters[i]));
   }
   const plain = link(gl, []);
   if (!plain) return null;
@@ -173,8 +197,8 @@ export function makeLens() {
         light[4 * i + 3] = disparity[i];
       }
       const { width, height } = small;
-      const pictures = [[gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, photo], [gl.RGBA32F, width, height, 0, gl.RGBA, gl.FLOAT, light]];
-      scene = { pictures, small, disparity };
+      scene = { photo, light: { data: light, width, height }, disparity };
+      scene.soft = halved(scene.light, LEVELS);
       shared.owner = null;
     },
     /**
@@ -184,32 +208,43 @@ export function makeLens() {
     draw(width, height, focus, lens, samples) {
       if (shared.owner !== own) {
         shared.owner = own;
-        scene.pictures.forEach(([format, ...picture], unit) => {
+        const fill = (unit, level, format, { data, width: w, height: h }) => {
           gl.activeTexture(gl.TEXTURE0 + unit);
-          gl.texImage2D(gl.TEXTURE_2D, 0, format, ...picture);
-        });
+          gl.texImage2D(gl.TEXTURE_2D, level, format, w, h, 0, gl.RGBA, gl.FLOAT, data);
+        };
+        gl.activeTexture(gl.TEXTURE0);
+        gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, scene.photo);
+        fill(1, 0, gl.RGBA32F, scene.light);
+        scene.soft.forEach((picture, level) => fill(2, level, gl.RGBA16F, picture));
+        gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAX_LEVEL, scene.soft.length - 1);
       }
-      const { cat_eye: catEye, swirl, ring, spherical, fringing } = lens.aperture;
+      const { cat_eye: catEye, squeeze, swirl, ring, spherical, fringing } = lens.aperture;
+      const [behind, inFront] = [lens.k * lens.farScale, lens.k * lens.nearScale];
+      const [low, high] = bounds(scene.disparity, scene.light, lens);
+      const most = Math.max(behind * beyond(focus - low, lens), inFront * beyond(high - focus, lens)) * (1 + fringing);
+      const largest = Math.max(most, 1e-3);
+      const { points, spread, light } = gather(lens.aperture, samples);
+      const gap = largest * Math.sqrt((Math.PI * spread) / Math.max(squeeze, 1 / squeeze)); // pixels between two samples
+      const texels = scene.light.width / width;
       const wanted = {
         TILTED: lens.tilt,
         CURVED: lens.falloff !== 1,
         FRINGES: fringing,
         VARIES: catEye || swirl,
         UNEVEN: ring || spherical,
+        SPARSE: gap * texels > 2,
       };
       const features = Object.keys(wanted).filter((name) => wanted[name]);
       const { program, place } = (shared.programs[features] ??= link(gl, features));
       gl.useProgram(program);
       const put = (kind, name, ...values) => place[name] && gl[`uniform${kind}`](place[name], ...values);
-      const [behind, inFront] = [lens.k * lens.farScale, lens.k * lens.nearScale];
-      const [low, high] = bounds(scene.disparity, scene.small, lens);
-      const most = Math.max(behind * beyond(focus - low, lens), inFront * beyond(high - focus, lens)) * (1 + fringing);
-      const largest = Math.max(most, 1e-3);
-      const { points, spread, light } = gather(lens.aperture, samples);
       Object.assign(canvas, { width, height });
       gl.viewport(0, 0, width, height);
       put("1i", "photo", 0);
       put("1i", "scene", 1);
+      put("1i", "soft", 2);
+      put("1f", "gap", gap);
+      put("1f", "level", Math.log2(gap * texels) - 1);
       put("2f", "pixel", 1 / width, 1 / height);
       put("2f", "k", behind, inFront);
       put("2f", "rise", ...slopes(width, height, lens).map((slope, i) => slope * [width, height][i]));

@@ -52,6 +52,7 @@ function pixels(picture, side, smooth = true) {
  *
  * model: get() -> {points, k, range, falloff, tilt, direction, mode, value, view, lens, linked, locked, connected, missing} of the
  * node; zoom(); set({point: [x, y], which} or {k} or {view}); getDepth(); done(), after a change by key or wheel, for undo.
+ * lens: {aperture, nearScale, farScale, leftOut: names of what the preview does not show, own: settings {key, value, name} of its own}.
  * text: the words to show.
  */
 export class FocusView {
@@ -189,7 +190,7 @@ export class FocusView {
       return this.photo;
     }
     // A graphics card does it all at once. A processor is given less to do, so that it keeps up.
-    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 24] : [130e3, 48];
+    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 20] : [130e3, 36];
     const scale = Math.min(density, Math.sqrt(most / (place.width * place.height)));
     const [width, height] = [place.width, place.height].map((n) => Math.max(1, Math.round(n * scale)));
     const settings = { ...lens, ...plane, k: (k * width) / this.depth.size[0], range, falloff };
@@ -227,8 +228,15 @@ export class FocusView {
     if (!plane) return points.length > 1 ? text.onLine : text.notYet;
     const where = points.length === 1 ? points[0].map((part) => `${Math.round(100 * part)} %`).join(", ") : text.values[mode] ?? mode;
     const tilt = plane.tilt ? `, ${text.tilt} ${plane.tilt.toFixed(2)}` : "";
-    const leftOut = view === "preview" && lens.leftOut.length ? `; ${text.leftOut} ${lens.leftOut.join(", ")}` : "";
-    return `${text.focus} ${plane.focus.toFixed(3)} (${where})${tilt}, K ${k}${linked ? `; ${text.linked}` : ""}${leftOut}`;
+    const said = [`${text.focus} ${plane.focus.toFixed(3)} (${where})${tilt}, K ${k}`];
+    if (linked) said.push(text.linked);
+    if (view === "preview") {
+      const shown = { ...state, ...plane };
+      const different = lens.own.filter(({ key, value }) => Math.abs(value - shown[key]) > 1e-4);
+      if (lens.leftOut.length) said.push(`${text.leftOut} ${lens.leftOut.join(", ")}`);
+      if (different.length) said.push(`${text.notConnected} ${different.map(({ name }) => name).join(", ")}`);
+    }
+    return said.join("; ");
   }
 
   listen() {

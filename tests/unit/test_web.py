@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from magicbokeh_ops import defocus
-from magicbokeh_ops.aperture import FRINGES, Aperture
+from magicbokeh_ops.aperture import FRINGES
 from magicbokeh_ops.demo import ASSETS
 from magicbokeh_ops.focal_plane import plane_through, tilted
 from magicbokeh_ops.lenses import LENSES, aperture_of
