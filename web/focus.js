@@ -2,11 +2,32 @@
 // without this script work the same.
 
 import { app } from "../../scripts/app.js";
-import { address, chain, executionId, isConnected, isOnPage, load, locatorOf, nameShown, photoOf, registerOnce, replaceStale, watch, widgetOf, wordsOfPage } from "./graph.mjs";
-import { FocusView, VIEWS } from "./view.mjs";
+import { ROUND, apertureOf } from "./aperture.mjs";
+import {
+  address,
+  chain,
+  executionId,
+  isConnected,
+  isOnPage,
+  lensOf,
+  load,
+  locatorOf,
+  nameShown,
+  photoOf,
+  registerOnce,
+  replaceStale,
+  watch,
+  widgetOf,
+  wordsOfPage,
+} from "./graph.mjs";
+import { FocusView, THREE_POINTS, VIEWS } from "./view.mjs";
 
 const NODE = "MagicBokehDefocusMap";
 const NEEDED = { mask: ["focus_mask"], box: ["image", "focus_box"] }; // inputs of each focus_mode
+
+const POINTS = [["focus_x", "focus_y"], ["focus_x2", "focus_y2"], ["focus_x3", "focus_y3"]];
+const PASSED_ON = { range: "focus_range", falloff: "falloff", tilt: "tilt", direction: "tilt_direction" }; // outputs for the lens
+const NOT_IN_PREVIEW = ["highlight_boost", "grain"]; // widgets of the lens
 
 class FocusNode {
   constructor(node) {
@@ -26,7 +47,7 @@ class FocusNode {
     this.widget.label = text.focus; // App mode shows it above the view
     const [width, height] = node.computeSize();
     node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1], height)]);
-    for (const name of ["focus_x", "focus_y", "focus", "k", "focus_mode", "focus_range", "falloff"]) {
+    for (const name of [...POINTS.flat(), "focus", "k", "focus_mode", "focus_range", "falloff", "tilt", "tilt_direction"]) {
       chain(this.named(name), "callback", () => this.view.redraw());
     }
     chain(node, "onExecuted", (output) => this.executed(output));
@@ -50,13 +71,16 @@ class FocusNode {
     const value = (name) => widgetOf(this.node, name)?.value;
     const found = this.view.depth?.found;
     const mode = value("focus_mode") ?? found?.mode;
-    const linked = ["focus_x", "focus_y", "focus_mode"].some((name) => !widgetOf(this.node, name));
+    const points = mode === THREE_POINTS ? POINTS : POINTS.slice(0, 1);
+    const linked = ["focus_mode", ...points.flat()].some((name) => !widgetOf(this.node, name));
     return {
-      x: value("focus_x"),
-      y: value("focus_y"),
+      points: points.map((names) => names.map(value)),
       k: value("k") ?? found?.k ?? this.named("k").value,
       range: value("focus_range") ?? found?.focus_range ?? 0,
       falloff: value("falloff") ?? found?.falloff ?? 1,
+      tilt: value("tilt") ?? found?.tilt ?? 0,
+      direction: value("tilt_direction") ?? found?.tilt_direction ?? 0,
+      lens: this.lens(),
       mode,
       value: value("focus"),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",
@@ -67,22 +91,47 @@ class FocusNode {
     };
   }
 
+  /** What the preview shows of the lens that takes the focus, or a plain one, and names of what is set and it does not show. */
+  lens() {
+    const node = lensOf(this.node);
+    const value = (name) => (node && widgetOf(node, name))?.value;
+    const own = Object.fromEntries(Object.keys(ROUND).map((name) => [name, value(name) ?? ROUND[name]]));
+    const aperture = apertureOf(value("lens"), own);
+    const iris = node && isConnected(node, "iris");
+    if (iris) Object.assign(aperture, { blades: 0, star: 0 });
+    // What another node gives is known after a run at the earliest.
+    const given = [...Object.keys(ROUND), "lens", "near_scale", "far_scale", ...NOT_IN_PREVIEW].filter(
+      (name) => node && (NOT_IN_PREVIEW.includes(name) && value(name) > 0 || isConnected(node, name) && !widgetOf(node, name)),
+    );
+    return {
+      aperture,
+      nearScale: value("near_scale") ?? 1,
+      farScale: value("far_scale") ?? 1,
+      own: Object.entries(PASSED_ON)
+        .filter(([, name]) => value(name) !== undefined)
+        .map(([key, name]) => ({ key, value: value(name), name: nameShown(node, name) })),
+      leftOut: [...(iris ? ["iris"] : []), ...given].map((name) => nameShown(node, name)),
+    };
+  }
+
   /** Name, as shown, of an input that the focus_mode needs and that is not connected. */
   missing(mode) {
     const name = NEEDED[mode]?.find((needed) => !isConnected(this.node, needed));
     return name && nameShown(this.node, name);
   }
 
-  set({ x, y, k, view }) {
+  /** point: [x, y], and which of the points it is. */
+  set({ point, which = 0, k, view }) {
     const put = (name, value) => {
       const widget = widgetOf(this.node, name);
       if (!widget || value === undefined || widget.value === value) return;
       widget.value = value;
       widget.callback?.(value, app.canvas, this.node);
     };
-    put("focus_x", x);
-    put("focus_y", y);
-    if (x !== undefined) put("focus_mode", "point");
+    if (point) {
+      POINTS[which].forEach((name, i) => put(name, point[i]));
+      if (this.get().mode !== THREE_POINTS) put("focus_mode", "point");
+    }
     put("k", k);
     if (view) this.node.properties.magicbokeh_view = view;
     this.node.graph?.setDirtyCanvas(true, true);

@@ -5,7 +5,9 @@ import { api } from "../../scripts/api.js";
 import { textFor } from "./text.mjs";
 
 const SUBGRAPH_INPUT = "-10";
+const SUBGRAPH_OUTPUT = "-20";
 const BYPASSED = 4;
+const LENS_NODES = ["MagicBokehLensBlur", "MagicBokehSweep"];
 const DEMO_PHOTOS = { 0: "photo.jpg", 2: "noisy.jpg" }; // by output of Demo Photo
 
 export function load(url) {
@@ -80,6 +82,11 @@ export function nameShown(node, name) {
   return input?.label ?? input?.localized_name ?? name;
 }
 
+/** The input whose value a bypassed node gives out of an output, or a reroute. */
+function inputBehind(node, slot) {
+  return node.inputs.findIndex((input) => node.type === "Reroute" || input.type === node.outputs[slot].type);
+}
+
 /** The node, and its output, that makes what enters an input: through reroutes, bypassed nodes and the borders of subgraphs. */
 function originOf(node, slot, steps = 0) {
   const link = node?.graph && steps < 50 ? linkInto(node, slot) : null;
@@ -95,10 +102,34 @@ function makerOf(node, slot, steps) {
     return inner ? makerOf(inner.outputNode, inner.link.origin_slot, steps) : null;
   }
   if (node?.type === "Reroute" || node?.mode === BYPASSED) {
-    const kind = node.outputs[slot].type;
-    return originOf(node, node.inputs.findIndex((other) => node.type === "Reroute" || other.type === kind), steps);
+    return originOf(node, inputBehind(node, slot), steps);
   }
   return node ? { node, slot } : null;
+}
+
+/** The nodes that take what comes out of an output: through reroutes, bypassed nodes and the borders of subgraphs. */
+function takersOf(node, slot, steps = 0) {
+  return (node.outputs[slot].links ?? []).flatMap((id) => takersBehind(node.graph, id, steps));
+}
+
+/** The nodes that take what a link brings. */
+function takersBehind(graph, id, steps) {
+  const link = graph.getLink(id);
+  if (!link || steps > 50) return [];
+  if (String(link.target_id) === SUBGRAPH_OUTPUT) return takersOf(hostOf(graph), link.target_slot, steps + 1);
+  const node = graph.getNodeById(link.target_id);
+  if (node.subgraph && node.mode !== BYPASSED) {
+    return node.subgraph.inputs[link.target_slot].linkIds.flatMap((inner) => takersBehind(node.subgraph, inner, steps + 1));
+  }
+  if (node.type !== "Reroute" && node.mode !== BYPASSED) return [node];
+  const through = [...node.outputs.keys()].filter((output) => inputBehind(node, output) === link.target_slot);
+  return through.flatMap((output) => takersOf(node, output, steps + 1));
+}
+
+/** The lens that takes a node's focus or k, if one does. */
+export function lensOf(node) {
+  const slots = [...node.outputs.keys()].filter((slot) => ["focus", "k"].includes(node.outputs[slot].name));
+  return slots.flatMap((slot) => takersOf(node, slot)).find((taker) => LENS_NODES.includes(taker.comfyClass)) ?? null;
 }
 
 /** The widget that says a value: the node's own, or where a subgraph shows it in its place, that. None if a node gives the value. */

@@ -1,4 +1,4 @@
-// What the focus view computes, as magicbokeh_ops/focus.py, defocus.py and overlay.py do.
+// What the focus view computes, as magicbokeh_ops/focus.py, focal_plane.py, defocus.py and overlay.py do.
 
 const K_TRAINED = 32;
 export const SOFT_END = 0.25; // of a focus range over which the blur beyond it begins
@@ -33,17 +33,61 @@ export function unpack(bytes) {
   return values;
 }
 
-/** Disparity under a point: the lower median over a disc of 1 % of the shorter side, as focus_from_point. */
-export function focusFromPoint(disparity, width, height, x, y) {
+/** Disparity by which the focal plane rises per pixel to the right and down. tilt: {tilt, direction}, as the node has them. */
+export function slopes(width, height, { tilt, direction }) {
+  const [steepness, angle] = [tilt / Math.max(width, height), (direction * Math.PI) / 180];
+  return [steepness * Math.sin(angle), steepness * Math.cos(angle)];
+}
+
+/** Disparity as it is to a focal plane that has been levelled, in single precision as `tilted`. */
+export function levelled(disparity, width, height, tilt) {
+  if (!tilt.tilt) return disparity;
+  const [right, down] = slopes(width, height, tilt).map(Math.fround);
+  const across = Float32Array.from({ length: width }, (_, column) => right * (column + 0.5 - width / 2));
+  const out = new Float32Array(disparity.length);
+  for (let row = 0, i = 0; row < height; row++) {
+    const along = Math.fround(down * (row + 0.5 - height / 2));
+    for (let column = 0; column < width; column++, i++) out[i] = disparity[i] - Math.fround(across[column] + along);
+  }
+  return out;
+}
+
+/**
+ * The plane through three points [x, y, disparity] of a picture, x and y in 0..1, as plane_through: {focus, tilt, direction}.
+ * null if they lie on a line.
+ */
+export function planeThrough(points, width, height) {
+  const [first, ...rest] = points.map(([x, y, disparity]) => [(x - 0.5) * width, (y - 0.5) * height, disparity]);
+  const [[ax, ay, a], [bx, by, b]] = rest.map((point) => point.map((value, i) => value - first[i]));
+  const area = ax * by - ay * bx;
+  const longest = Math.max(Math.hypot(ax, ay), Math.hypot(bx, by), Math.hypot(ax - bx, ay - by));
+  if (Math.abs(area) <= 0.01 * Math.max(width, height) * longest) return null;
+  const [right, down] = [(a * by - b * ay) / area, (b * ax - a * bx) / area];
+  return {
+    focus: first[2] - right * first[0] - down * first[1],
+    tilt: Math.max(width, height) * Math.hypot(right, down),
+    direction: (Math.atan2(right, down) * 180) / Math.PI,
+  };
+}
+
+const LEVEL = { tilt: 0, direction: 0 };
+
+/**
+ * Disparity under a point, as it is to a levelled focal plane: the lower median over a disc of 1 % of the shorter side, as
+ * focus_from_point.
+ */
+export function focusFromPoint(disparity, width, height, x, y, tilt = LEVEL) {
   const column = Math.min(Math.trunc(x * width), width - 1);
   const row = Math.min(Math.trunc(y * height), height - 1);
   const radius = Math.max(1, 0.01 * Math.min(height, width));
   const reach = Math.trunc(radius) + 1;
   const found = [];
+  const [right, down] = slopes(width, height, tilt).map(Math.fround);
+  const rise = (r, c) => Math.fround(Math.fround(right * (c + 0.5 - width / 2)) + Math.fround(down * (r + 0.5 - height / 2)));
   for (let r = Math.max(row - reach, 0); r <= Math.min(row + reach, height - 1); r++) {
     for (let c = Math.max(column - reach, 0); c <= Math.min(column + reach, width - 1); c++) {
       const inside = (r + 0.5 - y * height) ** 2 + (c + 0.5 - x * width) ** 2 <= radius ** 2;
-      if (inside || (r === row && c === column)) found.push(disparity[r * width + c]);
+      if (inside || (r === row && c === column)) found.push(Math.fround(disparity[r * width + c] - rise(r, c)));
     }
   }
   found.sort((a, b) => a - b);
@@ -64,7 +108,7 @@ export function signedDefocus(disparity, focus, lens) {
   return Math.fround(Math.fround(Math.fround(lens.k) * Math.fround(distance)) / K_TRAINED);
 }
 
-/** Tint RGBA bytes by where the focus lies, as focus_overlay: green in focus, orange in front of it, blue behind. */
+/** Tint RGBA bytes by where the focus lies, as focus_overlay; disparity: as `levelled`. Green is in focus, orange in front of it, blue behind. */
 export function focusMap(photo, disparity, focus, lens, out) {
   for (let i = 0, p = 0; i < disparity.length; i++, p += 4) {
     const defocus = signedDefocus(disparity[i], focus, lens);

@@ -1,11 +1,12 @@
 // The focus view: its element, and what it draws. Knows nothing of ComfyUI.
 
 import { makeLens } from "./lens.mjs";
-import { clamp, contain, focusFromPoint, focusMap, pointAt, unpack } from "./optics.mjs";
+import { clamp, contain, focusFromPoint, focusMap, levelled, planeThrough, pointAt, unpack } from "./optics.mjs";
 
 const MAP_SIDE = 512; // pixels of the focus map, so that it keeps up with dragging
 
 export const VIEWS = ["photo", "map", "preview"];
+export const THREE_POINTS = "three points"; // the focus_mode
 
 const STYLE = `
 .magicbokeh-focus{display:flex;flex-direction:column;gap:4px;box-sizing:border-box;width:100%;height:100%;min-height:240px;font:12px system-ui,sans-serif;color:var(--input-text,#ddd)}
@@ -17,9 +18,15 @@ const STYLE = `
 .magicbokeh-focus button{flex:1 1 auto;font:inherit;padding:2px 6px;border:1px solid #8888;border-radius:4px;background:var(--comfy-input-bg,#0004);color:inherit;cursor:pointer}
 .magicbokeh-focus button[aria-pressed=true]{background:#4af;color:#000}`;
 
-/** The point in focus, [x, y], if one is and it is known. */
-function pointOf({ mode, x, y }) {
-  return mode === "point" && x !== undefined && y !== undefined ? [x, y] : null;
+/** The points in focus, [x, y] each, if some are and they are known. */
+function pointsOf({ mode, points }) {
+  return ["point", THREE_POINTS].includes(mode) && points.flat().every((part) => part !== undefined) ? points : [];
+}
+
+/** Which of the points lies nearest to another one, in a picture that has this place on the screen; the first if there are none. */
+function nearest(points, [x, y], { width, height }) {
+  const away = points.map((point) => Math.hypot((point[0] - x) * width, (point[1] - y) * height));
+  return Math.max(0, away.indexOf(Math.min(...away)));
 }
 
 function element(name, attributes = {}, ...children) {
@@ -43,13 +50,16 @@ function pixels(picture, side, smooth = true) {
 /**
  * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
  *
- * model: get() -> {x, y, k, range, falloff, mode, value, view, linked, locked, connected, missing} of the node; zoom(); set({x, y} or {k} or {view}); getDepth();
- * done(), after a change by key or wheel, for undo. text: the words to show.
+ * model: get() -> {points, k, range, falloff, tilt, direction, mode, value, view, lens, linked, locked, connected, missing} of the
+ * node; zoom(); set({point: [x, y], which} or {k} or {view}); getDepth(); done(), after a change by key or wheel, for undo.
+ * lens: {aperture, nearScale, farScale, leftOut: names of what the preview does not show, own: settings {key, value, name} of its own}.
+ * text: the words to show.
  */
 export class FocusView {
   constructor(model, text) {
     this.model = model;
     this.text = text;
+    this.taken = 0; // which of the points is moved
     if (!document.getElementById("magicbokeh-style")) {
       document.head.append(element("style", { id: "magicbokeh-style" }, STYLE));
     }
@@ -106,13 +116,22 @@ export class FocusView {
     this.redraw();
   }
 
-  /** The disparity in focus, as far as it is known here. */
-  focus() {
+  /** The focal plane as far as it is known here: disparity in the middle of the picture, tilt and direction. */
+  plane(state) {
     const { depth } = this;
-    const { x, y, mode, value } = this.model.get();
-    if (mode === "value" && value !== undefined) return value;
-    if (depth && pointOf({ x, y, mode })) return focusFromPoint(depth.disparity, depth.width, depth.height, x, y);
-    return depth?.found.mode === mode ? depth.found.focus : null;
+    const { mode, value, tilt, direction } = state;
+    if (mode === "value" && value !== undefined) return { focus: value, tilt, direction };
+    const points = pointsOf(state);
+    if (depth && points.length) {
+      const { disparity, width, height, size } = depth;
+      const level = mode === THREE_POINTS ? undefined : { tilt, direction };
+      const found = points.map(([x, y]) => [x, y, focusFromPoint(disparity, width, height, x, y, level)]);
+      return mode === THREE_POINTS ? planeThrough(found, ...size) : { focus: found[0][2], tilt, direction };
+    }
+    if (depth?.found.mode !== mode) return null;
+    const { focus, tilt: foundTilt = 0, tilt_direction: foundDirection = 0 } = depth.found;
+    if (mode === THREE_POINTS) return { focus, tilt: foundTilt, direction: foundDirection };
+    return foundTilt === tilt && foundDirection === direction ? { focus, tilt, direction } : null;
   }
 
   redraw() {
@@ -137,26 +156,31 @@ export class FocusView {
     const context = this.canvas.getContext("2d");
     context.setTransform(density, 0, 0, density, 0, 0);
     this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(VIEWS[i] === state.view)));
-    const [place, focus] = [this.place(), this.focus()];
-    this.hint.textContent = this.describe(state, focus);
+    const [place, plane] = [this.place(), this.plane(state)];
+    this.hint.textContent = this.describe(state, plane);
     if (!place) return;
     let picture = this.photo;
-    if (this.depth && focus !== null) {
-      if (state.view === "map") picture = this.map(focus, state);
-      if (state.view === "preview") picture = this.preview(place, focus, state, density);
+    if (this.depth && plane) {
+      if (state.view === "map") picture = this.map(plane, state);
+      if (state.view === "preview") picture = this.preview(place, plane, state, density);
     }
     context.drawImage(picture, place.x, place.y, place.width, place.height);
-    if (pointOf(state)) this.cross(context, place.x + state.x * place.width, place.y + state.y * place.height, state.locked);
+    pointsOf(state).forEach(([x, y], i, { length }) => {
+      const [across, down] = [place.x + x * place.width, place.y + y * place.height];
+      this.cross(context, across, down, state.locked);
+      // Left of the cross or below it where there is no room on its upper right.
+      if (length > 1) this.number(context, across + (across > width - 24 ? -13 : 13), down + (down < 20 ? 13 : -13), i + 1);
+    });
   }
 
-  map(focus, lens) {
+  map(plane, lens) {
     const { small, near, map, tint } = this.depth;
-    focusMap(small.data, near, focus, lens, tint.data);
+    focusMap(small.data, levelled(near, small.width, small.height, plane), plane.focus, lens, tint.data);
     map.getContext("2d").putImageData(tint, 0, 0);
     return map;
   }
 
-  preview(place, focus, { k, range, falloff }, density) {
+  preview(place, plane, { k, range, falloff, lens }, density) {
     if (this.lens === undefined) {
       this.lens = makeLens();
       this.lens?.load(this.photo, this.depth.small, this.depth.near);
@@ -166,10 +190,11 @@ export class FocusView {
       return this.photo;
     }
     // A graphics card does it all at once. A processor is given less to do, so that it keeps up.
-    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 24] : [130e3, 48];
+    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 20] : [130e3, 36];
     const scale = Math.min(density, Math.sqrt(most / (place.width * place.height)));
     const [width, height] = [place.width, place.height].map((n) => Math.max(1, Math.round(n * scale)));
-    return this.lens.draw(width, height, focus, { k: (k * width) / this.depth.size[0], range, falloff }, samples);
+    const settings = { ...lens, ...plane, k: (k * width) / this.depth.size[0], range, falloff };
+    return this.lens.draw(width, height, plane.focus, settings, samples);
   }
 
   cross(context, x, y, locked) {
@@ -186,24 +211,43 @@ export class FocusView {
     }
   }
 
-  describe(state, focus) {
-    const [{ text }, { k, mode, linked, connected, missing }] = [this, state];
+  number(context, x, y, number) {
+    Object.assign(context, { font: "bold 13px system-ui,sans-serif", textAlign: "center", textBaseline: "middle" });
+    Object.assign(context, { lineWidth: 4, lineJoin: "round", strokeStyle: "#000c", fillStyle: "#fff" });
+    context.strokeText(number, x, y);
+    context.fillText(number, x, y);
+  }
+
+  describe(state, plane) {
+    const [{ text }, { k, mode, view, lens, linked, connected, missing }] = [this, state];
     if (missing) return text.needs.replace("{mode}", text.values[mode] ?? mode).replace("{input}", missing);
     if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
     if (!this.depth) return text.noDepth;
-    if (focus === null) return text.notYet;
-    const where = pointOf(state)?.map((part) => `${Math.round(100 * part)} %`).join(", ") ?? text.values[mode] ?? mode;
-    return `${text.focus} ${focus.toFixed(3)} (${where}), K ${k}${linked ? `; ${text.linked}` : ""}`;
+    const points = pointsOf(state);
+    if (!plane) return points.length > 1 ? text.onLine : text.notYet;
+    const where = points.length === 1 ? points[0].map((part) => `${Math.round(100 * part)} %`).join(", ") : text.values[mode] ?? mode;
+    const tilt = plane.tilt ? `, ${text.tilt} ${plane.tilt.toFixed(2)}` : "";
+    const said = [`${text.focus} ${plane.focus.toFixed(3)} (${where})${tilt}, K ${k}`];
+    if (linked) said.push(text.linked);
+    if (view === "preview") {
+      const shown = { ...state, ...plane };
+      const different = lens.own.filter(({ key, value }) => Math.abs(value - shown[key]) > 1e-4);
+      if (lens.leftOut.length) said.push(`${text.leftOut} ${lens.leftOut.join(", ")}`);
+      if (different.length) said.push(`${text.notConnected} ${different.map(({ name }) => name).join(", ")}`);
+    }
+    return said.join("; ");
   }
 
   listen() {
     const { stage, model } = this;
     const focusHere = (event) => {
       const place = this.place();
-      if (!place || model.get().locked) return;
-      const [x, y] = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
-      model.set({ x, y });
+      const state = model.get();
+      if (!place || state.locked) return;
+      const point = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
+      if (event.type === "pointerdown") this.taken = nearest(pointsOf(state), point, place);
+      model.set({ point, which: this.taken });
       this.redraw();
     };
     // Not prevented: the page takes its snapshots for undo at mouseup.
@@ -248,8 +292,9 @@ export class FocusView {
     const state = this.model.get();
     if (move) {
       if (!state.locked) {
-        const [x, y] = [state.x + move[0], state.y + move[1]].map((value) => Math.round(clamp(value, 0, 1) * 1e4) / 1e4);
-        this.model.set({ x, y });
+        const which = this.taken < state.points.length ? this.taken : 0;
+        const point = state.points[which].map((value, i) => Math.round(clamp(value + move[i], 0, 1) * 1e4) / 1e4);
+        this.model.set({ point, which });
       }
     } else if (event.key === "+" || event.key === "-") this.aperture(event.key === "+" ? 1 : -1);
     else if ("123".includes(event.key)) this.choose(VIEWS[event.key - 1]);

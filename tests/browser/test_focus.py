@@ -8,6 +8,10 @@ from PIL import Image
 
 from magicbokeh_ops.demo import ASSETS
 
+# Widgets that came later, with their defaults.
+LATER = {"focus_range": 0, "falloff": 1, "tilt": 0, "tilt_direction": 0}
+LATER |= {"focus_x2": 0.25, "focus_y2": 0.75, "focus_x3": 0.75, "focus_y3": 0.75}
+
 
 def near(x: float, y: float) -> dict:
     """focus_x and focus_y of a click there, to half a pixel of the view."""
@@ -52,9 +56,9 @@ def test_click_drag_keys_and_undo(graph):
 def test_prompt_and_file_hold_ordinary_widgets(graph):
     graph.click(0.25, 0.4)
     values = graph.prompt()
-    rest = {"focus": 0.5, "focus_range": 0, "falloff": 1, "image": ["1", 0], "disparity": ["2", 0]}
+    rest = {"focus": 0.5, **LATER, "image": ["1", 0], "disparity": ["2", 0]}
     assert values == {**near(0.25, 0.4), "k": 24, "focus_mode": "point", **rest}
-    kept = [values[name] for name in ("k", "focus_mode", "focus_x", "focus_y", "focus", "focus_range", "falloff")]
+    kept = [values[name] for name in ("k", "focus_mode", "focus_x", "focus_y", "focus", *LATER)]
     assert graph.of_node("node.serialize().widgets_values") == kept
 
 
@@ -293,7 +297,7 @@ def test_inside_a_subgraph(graph):
     # What the subgraph shows outside is what counts.
     expected = {**near(0.25, 0.4), "k": 25}
     assert graph.values("host").items() >= expected.items()
-    rest = {"focus": 0.5, "focus_range": 0, "falloff": 1, "image": ["1", 0], "disparity": ["2", 0]}
+    rest = {"focus": 0.5, **LATER, "image": ["1", 0], "disparity": ["2", 0]}
     assert graph.prompt() == {**expected, "focus_mode": "point", **rest}
     graph.get_depth()
     assert "(25 %, 40 %), K 25" in graph.hint()
@@ -374,6 +378,7 @@ def test_one_can_do_without_seeing_or_a_mouse(graph):
 
 MEASURE = """async (view) => {
   const { FocusView } = await import("/extensions/magicbokeh/view.mjs");
+  const { ROUND } = await import("/extensions/magicbokeh/aperture.mjs");
   const { textFor } = await import("/extensions/magicbokeh/text.mjs");
   const load = async ({ filename }) => {
     const image = new Image();
@@ -381,7 +386,8 @@ MEASURE = """async (view) => {
     await image.decode();
     return image;
   };
-  const state = { x: 0.5, y: 0.5, k: 24, range: 0, falloff: 1, mode: "point", view };
+  const lens = { aperture: ROUND, nearScale: 1, farScale: 1, leftOut: [], own: [] };
+  const state = { points: [[0.5, 0.5]], k: 24, range: 0, falloff: 1, tilt: 0, direction: 0, mode: "point", view, lens };
   const shown = new FocusView({ get: () => state, zoom: () => 1 }, textFor("en"));
   Object.assign(shown.root.style, { position: "fixed", inset: "0 auto auto 0", width: "512px", height: "560px", zIndex: 9999 });
   document.body.append(shown.root);
@@ -392,7 +398,7 @@ MEASURE = """async (view) => {
   const times = [];
   for (let i = 0; i < (view === "map" ? 61 : 15); i++) {
     await new Promise(requestAnimationFrame);
-    state.x = (i % 10) / 10;
+    state.points[0][0] = (i % 10) / 10;
     const start = performance.now();
     shown.draw();
     times.push(performance.now() - start);

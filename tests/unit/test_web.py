@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from magicbokeh_ops import defocus
+from magicbokeh_ops.aperture import FRINGES
 from magicbokeh_ops.demo import ASSETS
+from magicbokeh_ops.focal_plane import plane_through, tilted
+from magicbokeh_ops.lenses import LENSES, aperture_of
 from magicbokeh_ops.overlay import focus_overlay
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +37,49 @@ def choices() -> list[str]:
     return sorted(found - SAME_EVERYWHERE | OF_FILES)
 
 
+def tilts() -> list[dict]:
+    found = []
+    for height, width, tilt, direction in ((40, 60, 0.7, 30.0), (233, 150, -1.3, -110.0), (7, 5, 4.0, 90.0)):
+        near = torch.rand(1, 1, height, width)
+        level = tilted(near, tilt, direction)
+        points = [{"x": x, "y": y, "focus": defocus.focus_from_point(level, x, y)} for x, y in torch.rand(20, 2).tolist()]
+        corners = [(x, y, float(level[0, 0, int(y * height), int(x * width)])) for x, y in torch.rand(3, 2).tolist()]
+        found.append(
+            {
+                "width": width,
+                "height": height,
+                "tilt": {"tilt": tilt, "direction": direction},
+                "values": near.flatten().tolist(),
+                "levelled": level.flatten().tolist(),
+                "points": points,
+                "corners": corners,
+                "plane": plane_through(corners, (height, width)),
+            }
+        )
+    return found
+
+
+def apertures() -> list[dict]:
+    """Options as the nodes have them, and the rays in each opening behind the focus and in front of it."""
+    chosen = [(lens, {}) for lens in LENSES]
+    chosen += [("ideal", {"blades": 3, "rotation": 20.0}), ("mirror", {"blades": 6, "roundness": 0.4, "squeeze": 1.5})]
+    chosen += [("soap bubble", {"blades": 7, "star": 0.5, "spherical": -0.5}), ("ideal", {"squeeze": 0.5, "fringing": 0.3})]
+    found = []
+    for lens, own in chosen:
+        aperture = aperture_of(lens, **own)
+        sides = []
+        for in_front in (False, True):
+            points, weights = aperture.rays(500, in_front=in_front)
+            sides.append({"points": points.tolist(), "weights": weights[0].tolist()})
+        green = aperture.samples(20000) / (1 - aperture.fringing * FRINGES[0])
+        moments = [(green**power).mean(0).tolist() for power in (2, 3)]
+        found.append({"lens": lens, "own": own, "sides": sides, "moments": moments})
+    return found
+
+
 def vectors() -> dict:
     torch.manual_seed(0)
-    out = {"points": [], "bands": [], "choices": choices()}
+    out = {"points": [], "bands": [], "choices": choices(), "tilts": tilts(), "apertures": apertures(), "lenses": LENSES}
     integers = torch.tensor([0, 1, 255, 256, 40000, 65535])
     packed = torch.stack([integers // 256, integers % 256, torch.zeros(6).long(), torch.full((6,), 255)], 1)
     out["packed"] = {"bytes": packed.flatten().tolist(), "values": (integers / 65535).tolist()}

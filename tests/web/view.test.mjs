@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { textFor } from "../../web/text.mjs";
-import { contain, focusFromPoint, focusMap, pointAt, signedDefocus, unpack } from "../../web/optics.mjs";
+import { contain, focusFromPoint, focusMap, levelled, planeThrough, pointAt, signedDefocus, unpack } from "../../web/optics.mjs";
 
 const vectors = JSON.parse(readFileSync(process.env.VECTORS));
 
@@ -47,6 +47,26 @@ test("the focus map has the overlay's colours", () => {
   const out = new Uint8ClampedArray(photo.length);
   focusMap(Uint8ClampedArray.from(photo), Float32Array.from(values), focus, lens, out);
   overlay.forEach((value, i) => assert.ok(Math.abs(out[i] - value) <= 1, `${i}: ${out[i]}, not ${value}`));
+});
+
+test("a focal plane is tilted as the node tilts it", () => {
+  for (const { width, height, tilt, values, points, ...found } of vectors.tilts) {
+    const disparity = Float32Array.from(values);
+    assert.deepEqual(levelled(disparity, width, height, tilt), Float32Array.from(found.levelled));
+    for (const { x, y, focus } of points) {
+      assert.equal(focusFromPoint(disparity, width, height, x, y, tilt), Math.fround(focus), `${x}, ${y}`);
+    }
+  }
+});
+
+test("the plane through three points is the node's", () => {
+  for (const { width, height, corners, plane } of vectors.tilts) {
+    const { focus, tilt, direction } = planeThrough(corners, width, height);
+    [focus, tilt, direction].forEach((value, i) => assert.ok(Math.abs(value - plane[i]) < 1e-9 * (1 + Math.abs(plane[i]))));
+  }
+  const onLine = [[0.1, 0.1, 0.2], [0.5, 0.5, 0.9], [0.9, 0.905, 0.1]];
+  assert.equal(planeThrough(onLine, 300, 200), null);
+  assert.equal(planeThrough([onLine[0], onLine[0], onLine[1]], 300, 200), null);
 });
 
 test("all languages have all words", () => {
