@@ -7,9 +7,12 @@ name counts. So a word that several nodes could claim belongs to the one that sh
 _WORDS = {
     "MagicBokehLensBlur": (
         "bokeh, depth of field, shallow depth of field, dof, blur background, background blur, portrait blur, tilt shift, miniature, "
-        "lens, fast lens, refocus photo",
-        "虚化, 背景虚化, 背景模糊, 景深, 浅景深, 散景, 光斑, 移轴, 微缩, 镜头, 镜头模糊, 大光圈",
-        "ボケ, ぼけ, 背景ボケ, 背景ぼかし, 被写界深度, 玉ボケ, チルトシフト, ミニチュア, ジオラマ, レンズ, レンズぼかし",
+        "lens, fast lens, refocus photo, tilt shift lens, scheimpflug, swirly bokeh, bubble bokeh, donut bokeh, custom bokeh shape, "
+        "anamorphic bokeh",
+        "虚化, 背景虚化, 背景模糊, 景深, 浅景深, 散景, 光斑, 移轴, 微缩, 镜头, 镜头模糊, 大光圈, 移轴镜头, 旋焦, 肥皂泡焦外, "
+        "甜甜圈光斑, 折返镜头, 光斑形状, 变形镜头",
+        "ボケ, ぼけ, 背景ボケ, 背景ぼかし, 被写界深度, 玉ボケ, チルトシフト, ミニチュア, ジオラマ, レンズ, レンズぼかし, "
+        "ティルトレンズ, ぐるぐるボケ, バブルボケ, リングボケ, ボケの形, アナモルフィック",
     ),
     "MagicBokehSweep": (
         "rack focus, focus pull, pull focus, animate focus, bokeh video, aperture pull",
