@@ -47,32 +47,28 @@ def _small(aperture: Aperture, field: tuple[float, float], in_front: bool) -> li
     What the aperture passes is known for each frequency. Beyond `PASSED` a kernel is free, and uses that to be short and
     hardly negative: it is brought to either in turn (Gerchberg and Saxton's alternating projections).
     """
-    colors = [_fitted(points, weights, aperture.extent) for points, weights in zip(*aperture.rays(1024, field, in_front))]
-    return [torch.stack(kernels) for kernels in zip(*colors)]
-
-
-def _fitted(points: Tensor, weights: Tensor, extent: float) -> list[Tensor]:
-    """`_small` for one colour: points (P, 2) and their weights (P,)."""
     radii, undershoot, spread = (torch.tensor(values)[:, None, None] for values in (SMALL, UNDERSHOOT, SPREAD))
+    points, weights = aperture.rays(1024, field, in_front)
     frequency = torch.fft.fftfreq(SIDE)
-    waves = [torch.exp(-2j * math.pi * radii * frequency[:, None] * points[:, i]) for i in (1, 0)]
-    wanted = (waves[0] * weights) @ waves[1].mT / weights.sum()
+    waves = [torch.exp(-2j * math.pi * radii * frequency[:, None] * points[:, None, None, :, i]) for i in (1, 0)]
+    wanted = (waves[0] * weights[:, None, None]) @ waves[1].mT / weights.sum(1)[:, None, None, None]
     known = torch.hypot(frequency[:, None], frequency) <= PASSED
     place = SIDE * frequency.abs()
-    inside = (place[:, None].maximum(place) <= (radii * extent).ceil() + spread).float()
+    inside = (place[:, None].maximum(place) <= (radii * aperture.extent).ceil() + spread).float()
     box = torch.sinc(frequency)
 
     def in_bounds(kernels: Tensor) -> Tensor:
-        return kernels.maximum(-undershoot * kernels.amax((1, 2), keepdim=True)) * inside
+        return kernels.maximum(-undershoot * kernels.amax((2, 3), keepdim=True)) * inside
 
     kernels = torch.fft.ifft2(wanted * box[:, None] * box).real
     for _ in range(ROUNDS):
         spectrum = torch.where(known, wanted, torch.fft.fft2(in_bounds(kernels)))
         kernels = torch.fft.ifft2(spectrum).real
     kernels = in_bounds(kernels)
-    kernels = torch.fft.fftshift(kernels / kernels.sum((1, 2), keepdim=True), (1, 2))
-    reaches = [math.ceil(radius * extent) + more for radius, more in zip(SMALL, SPREAD)]
-    return [k[SIDE // 2 - n : SIDE // 2 + n + 1, SIDE // 2 - n : SIDE // 2 + n + 1] for k, n in zip(kernels, reaches)]
+    kernels = torch.fft.fftshift(kernels / kernels.sum((2, 3), keepdim=True), (2, 3))
+    reaches = [math.ceil(radius * aperture.extent) + more for radius, more in zip(SMALL, SPREAD)]
+    parts = [slice(SIDE // 2 - n, SIDE // 2 + n + 1) for n in reaches]
+    return [kernels[:, i, part, part] for i, part in enumerate(parts)]
 
 
 @lru_cache(maxsize=2048)
