@@ -59,7 +59,9 @@ def render_frames(
     ops.check_disparity(disparity, tilt)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
     check_numbers(near_scale=look["near_scale"], far_scale=look["far_scale"])
+    ops.signed_radius(disparity[..., :1, :1], focus, k, tilt=tilt)  # refuses what can't be a focus
     aperture = take_aperture(look)
+    seed, moves = look.pop("grain_seed", 0), not look.pop("grain_still", False)
     look["color_space"] = look.get("color_space", SRGB).lower()
     size = planes.shape[-2:]
     farthest = max(one * (max(abs(at), abs(1 - at)) + abs(tilt)) for one, at in zip(k, focus))
@@ -89,6 +91,7 @@ def render_frames(
             alpha=None if alpha is None else alpha[i % len(alpha)].movedim(-1, 0)[None].float(),
             device=device,
             block=at_once.pixels,
+            grain_seed=seed + i * moves,
             **look,
         )
 

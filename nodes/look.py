@@ -120,6 +120,28 @@ def look_inputs() -> list:
             tooltip="A picture of the opening, white on black: the shape of the discs, instead of blades. It may have colours. As wide as a disc "
             "on its longer side.",
         ),
+        later(
+            "grain",
+            "Puts back the noise that the blur takes away, as measured in the sharp part of the photo. 1 = as much as there. 0 = none.",
+        ),
+        widgets.build(
+            io.Int.Input,
+            "grain_seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            optional=True,
+            advanced=True,
+            tooltip="Another number gives other grain.",
+        ),
+        widgets.build(
+            io.Boolean.Input,
+            "grain_still",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="The same grain in all frames of a video. Off: it moves, as real grain does.",
+        ),
     ]
 
 

@@ -44,13 +44,15 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 @click.option("--highlight-boost", type=click.FloatRange(0), default=0, help="Stops of light given back to blurred highlights.")
 @click.option("--near-scale", type=click.FloatRange(0), default=1, help="Factor on the blur in front of the focus.")
 @click.option("--far-scale", type=click.FloatRange(0), default=1, help="Factor on the blur behind the focus.")
+@click.option("--grain", type=click.FloatRange(0, 1), default=0, help="Noise put back where the blur takes it, 1 = all.")
+@click.option("--grain-seed", type=int, default=0, help="Another number gives other grain.")
 @click.option("--save-radius", type=OUTPUT, help="Signed blur radius in pixels, as .exr, .tif or .npy.")
 @click.option("--save-iris", type=OUTPUT, help="Picture of a disc.")
 @device_option
 @output_option
 def lens_command(
     photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction, convention, layer, normalize,
-    lens, iris, highlight_boost, near_scale, far_scale, save_radius, save_iris, device, output, **more,
+    lens, iris, highlight_boost, near_scale, far_scale, grain, grain_seed, save_radius, save_iris, device, output, **more,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
     device = compute_device(device)
@@ -97,6 +99,8 @@ def lens_command(
         alpha=alpha,
         device=device,
         color_space=space,
+        grain=grain,
+        grain_seed=grain_seed,
         **shape,
     )
     files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)

@@ -3,7 +3,8 @@
 A fragment is a mix of blurs of the two radii around its own, 15 to 20 % apart, or of the three below 1.4 pixels, such that the mix is
 as wide as its own blur (a blur's variance goes with the square of its radius). A blur is made only where it has content, above 16
 pixels at half the resolution, above 32 at a quarter and so on; that is why time hardly depends on k. Discs that show more than an
-even surface (rings, stars, pictures ...) would show that too: for them radii are 7 % apart and resolution lasts four times as long.
+even surface (rings, stars, pictures ...) and those of lamps would show that too: for them radii are 5 % apart, which puts the edge of
+a disc within half a pixel, and resolution lasts four times as long.
 """
 
 import math
@@ -18,7 +19,7 @@ from .kernels import SMALL
 # Radius up to which a blur is made at full resolution (every doubling halves it once more), and growth of radius from one blur to the
 # next, once that is more than between small ones.
 FULL_RESOLUTION, GROWTH = 16.0, 0.2
-FINE_FULL_RESOLUTION, FINE_GROWTH = 64.0, 0.07
+FINE_FULL_RESOLUTION, FINE_GROWTH = 64.0, 0.05
 BRIGHT = 64.0  # light above which the rounding of a transform in single precision would be seen around it
 # First radii of what is seen, and of what is continued behind at half resolution (going there and back blurs by 2.2).
 SEEN, BEHIND = (*SMALL[1:], 6.0), (0.0, 2.2, 3.2, 4.2, 5.0, 6.0)
@@ -67,7 +68,7 @@ class Bins:
 
     @classmethod
     def spanning(cls, lowest: float, highest: float, fine: bool = False) -> "Bins":
-        """For what is seen. fine: through an aperture whose discs show more than an even surface."""
+        """For what is seen. fine: where discs show, of lamps or of an aperture with more than an even surface."""
         core = SMALL[1::-1]
         growth, full_resolution = (FINE_GROWTH, FINE_FULL_RESOLUTION) if fine else (GROWTH, FULL_RESOLUTION)
         near = _outwards(highest, SEEN, growth)[::-1]

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..aperture import Aperture
 from ..color import linear_to_srgb, srgb_to_linear
 from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
+from ..grain import add, measure
 from ..planes import check_range
 from . import behind, edges
 from .behind import DEPTHS, Behind
@@ -61,6 +62,8 @@ def render(
     falloff: float = 1.0,
     tilt: float = 0.0,
     tilt_direction: float = 0.0,
+    grain: float = 0.0,
+    grain_seed: int | Sequence[int] = 0,
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
@@ -77,6 +80,7 @@ def render(
     color_space: of the image and of the picture, "srgb" or "linear" (scene-linear light, as EXR holds it).
     focus_range: depth, in disparity, that stays sharp around the focus. falloff: power with which the blur grows from there.
     tilt, tilt_direction: of the focal plane, as for `focal_plane.slopes`; focus is then that of the middle of the picture.
+    grain: how much of the photo's noise is put back where the blur takes it away, 0..1. grain_seed: of it, one or one per image.
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W), with `alpha` (B, 4, H, W), of at least 0 in sRGB, and up to 1 where the photo holds no more and nothing is
@@ -88,6 +92,8 @@ def render(
             raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
     if highlight_boost > STRONGEST_BOOST:
         raise ValueError(f"highlight_boost is {highlight_boost:g}; it goes from 0 to {STRONGEST_BOOST:g} stops.")
+    if not 0 <= grain <= 1:
+        raise ValueError(f"grain is {grain}; it goes from 0 (none) to 1 (as much as the photo has).")
     if color_space not in COLOR_SPACES:
         raise ValueError(f"color_space is {color_space!r}; it is one of: {', '.join(COLOR_SPACES)}.")
     check_image(image)
@@ -105,6 +111,7 @@ def render(
     disparity = match_batch(disparity, frames, "disparity")
     ends = torch.stack([disparity.amin((1, 2, 3)), disparity.amax((1, 2, 3))], 1)[:, None, None]
     signed_radius(ends, focus, k, focus_range, falloff, tilt, tilt_direction)  # refuses what can't be a focus or an aperture
+    seeds = [grain_seed] * frames if isinstance(grain_seed, int) else grain_seed
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
     photos = [
         _Photo(
@@ -150,6 +157,10 @@ def render(
             out[i][place] = photo.colors(content)
             if show is not None:
                 show(out[i])
+        if grain:
+            photo.put_grain(out[i : i + 1], grain, seeds[i])
+            if show is not None:
+                show(out[i])
     report.finish()
     return out
 
@@ -193,9 +204,10 @@ class _Photo:
         if settings.tilt:
             ends = torch.stack(settings.levelled(resize(disparity, self.size)).aminmax()).view(1, 1, 1, 2)
         self.lowest, self.highest = settings.radius(ends).flatten().tolist()
-        self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed)
+        has_lamps = bool(image.max() > 1)
+        self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed or has_lamps)
         # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
-        self.has_light_above_white = settings.highlight_boost > 0 or bool(image.max() > 1)
+        self.has_light_above_white = has_lamps or settings.highlight_boost > 0
 
     @property
     def uncovers(self) -> bool:
@@ -218,6 +230,15 @@ class _Photo:
             light = torch.cat([light * alpha, alpha])
         report()
         return split_edges(light, radius, report)
+
+    def put_grain(self, picture: Tensor, amount: float, seed: int) -> None:
+        """Add noise to a picture (1, 3 or 4, H, W), in place."""
+        alpha = None if self.alpha is None else self.alpha[None]
+        noise = measure(self.image[None], alpha, self.settings.color_space)
+        radius = self.settings.radius(self.settings.levelled(self.disparity.float()))
+        if self.alpha is not None:
+            alpha = picture[:, 3:].where(picture[:, 3:] > FAINTEST, 0.0)
+        picture[:, :3] = add(picture[:, :3], noise, radius.to(picture.device), amount, seed, alpha)
 
     def colors(self, light: Tensor) -> Tensor:
         """Colours (3, h, w) of linear light, or those of (4, h, w) with their alpha."""

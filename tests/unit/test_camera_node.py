@@ -139,7 +139,7 @@ def test_the_lens_and_the_focus_map_take_what_comes_out():
     made = camera(depth=metres(), image=photo, focal_length=85.0, focus_distance=0.0)
     assert made["focus"] < 0
     sockets = {name: made[name] for name in ("disparity", "focus", "k")}
-    (picture,) = host.run(host.nodes.LensBlur, image=photo, **sockets)
+    picture = host.run(host.nodes.LensBlur, image=photo, **sockets)[0]
     assert (picture - photo).abs().mean() > 0.05
     shown = host.run(host.nodes.DefocusMap, focus_mode="value", **sockets)
     assert float(shown[0].amin()) == pytest.approx(expected(10, settings=(85.0, 1.8, 0.0)) / 32, rel=0.01)

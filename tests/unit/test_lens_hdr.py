@@ -62,6 +62,21 @@ def test_nothing_of_a_lamp_is_seen_where_its_disc_does_not_reach(k):
     assert (pictures[0] - pictures[1]).abs().amax((0, 1))[outside].max() < 1e-4
 
 
+@pytest.mark.parametrize("radius", [3, 8, 11.5, 16, 25, 40, 50, 58])
+def test_the_disc_of_a_lamp_ends_where_geometry_says(radius):
+    """Where its light falls to half of what it is within, around the middle."""
+    light = torch.zeros(1, 3, 192, 192)
+    light[..., 96, 96] = LAMP
+    disc = lens.render(light, flat(192, 0.1), 0.9, radius / 0.8, color_space="linear")[0, 1] / LAMP
+    x = torch.arange(192.0) - 96
+    away = torch.hypot(x[:, None], x).round().long().flatten()
+    profile = torch.zeros(137).scatter_add_(0, away, disc.flatten()) / torch.bincount(away, minlength=137)
+    half = 0.5 / (torch.pi * radius**2)
+    first = int((profile < half).nonzero()[0])
+    edge = first - 1 + float((profile[first - 1] - half) / (profile[first - 1] - profile[first]))
+    assert edge == pytest.approx(radius, abs=0.5) and disc.sum() == pytest.approx(1, abs=0.01)
+
+
 def test_both_colour_spaces_give_one_picture():
     light = night(20.0)
     disparity = torch.linspace(0, 1, 160).expand(1, 1, 160, 160)

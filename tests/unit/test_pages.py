@@ -1,6 +1,5 @@
 """Help pages, languages and words to search for."""
 
-import ast
 import json
 import re
 import runpy
@@ -8,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from magicbokeh_ops.lenses import LENSES
+from tests.support import stand_in_host as host
 from tests.support.search_words import WORDS
 
 PACK = Path(__file__).parents[2]
@@ -33,18 +34,21 @@ def test_all_languages_say_the_same(language):
     assert keys(words(language)) == keys(words("en"))
 
 
+def places(named: list) -> dict:
+    """Name and tooltip of inputs or outputs, as nodeDefs.json has them, from pairs of key and socket."""
+    told = {key: {"name": getattr(one, "display_name", key), "tooltip": getattr(one, "tooltip", None)} for key, one in named}
+    return {key: {word: text for word, text in place.items() if text} for key, place in told.items()}
+
+
 def test_english_is_what_the_nodes_say():
-    said = set()
-    for path in (PACK / "nodes").glob("*.py"):
-        said |= {
-            n.value
-            for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(n, ast.Constant) and isinstance(n.value, str)
-        }
-    for name, entry in words("en").items():
-        assert {entry["display_name"], entry["description"]} <= said, name
-        for place in (*entry.get("inputs", {}).values(), *entry.get("outputs", {}).values()):
-            assert place.get("tooltip", entry["description"]) in said, (name, place)
+    kinds = [kind for kind in vars(host.nodes).values() if hasattr(kind, "define_schema")]
+    said = {}
+    for schema in (kind.define_schema() for kind in kinds):
+        said[schema.node_id] = {"display_name": schema.display_name, "description": schema.description}
+        inputs = places([(one.id, one) for one in schema.inputs])
+        outputs = places([(str(i), one) for i, one in enumerate(schema.outputs)])
+        said[schema.node_id] |= {key: told for key, told in (("inputs", inputs), ("outputs", outputs)) if told}
+    assert said == words("en")
 
 
 def help_page(name: str, language: str) -> Path:
@@ -72,6 +76,12 @@ def test_every_node_has_a_help_page_with_its_inputs(name, language):
         keys = {entry["name"]: key for key, entry in said.get("inputs", {}).items()}
         in_english = re.findall(r"^\| ([\w, ]+) \|", english, re.MULTILINE)[1:]
         assert ", ".join(keys[part] for part in named) == ", ".join(in_english)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_help_describes_every_lens(language):
+    text = help_page("MagicBokehLensBlur", language).read_text(encoding="utf-8")
+    assert re.findall(r"^\| \*([\w ]+)\* \|", text, re.MULTILINE) == list(LENSES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -59,12 +59,12 @@ def test_a_preview_that_fails_is_told_once(monkeypatch, caplog):
         raise NotImplementedError("not on this device")
 
     image, disparity = photo(1).movedim(1, -1), plane(1)[:, 0]
-    (expected,) = host.run(host.nodes.Sweep, image=image, disparity=disparity, frames=3)
+    expected = host.run(host.nodes.Sweep, image=image, disparity=disparity, frames=3)[0]
     monkeypatch.setattr(Image, "fromarray", fail)
     seconds = itertools.count(1000)
     monkeypatch.setattr(host.nodes.progress, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with caplog.at_level(logging.WARNING):
-        (found,) = host.run(host.nodes.Sweep, image=image, disparity=disparity, frames=3)
+        found = host.run(host.nodes.Sweep, image=image, disparity=disparity, frames=3)[0]
     assert torch.equal(found, expected)
     assert len(calls) == 1 and len(caplog.records) == 1 and "not on this device" in caplog.text
 
