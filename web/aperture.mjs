@@ -5,7 +5,18 @@ const FRINGES = [1, 0, 0.5]; // share of `fringing` that red, green and blue get
 export const SWIRL = 0.75; // of its width that a disc in the corner loses to a `swirl` of 1
 
 /** A round opening: the options, and what each is if it does nothing. */
-export const ROUND = { blades: 0, rotation: 0, roundness: 0, squeeze: 1, cat_eye: 0, star: 0, ring: 0, spherical: 0, swirl: 0, fringing: 0 };
+export const ROUND = {
+  blades: 0,
+  rotation: 0,
+  roundness: 0,
+  squeeze: 1,
+  cat_eye: 0,
+  star: 0,
+  ring: 0,
+  spherical: 0,
+  swirl: 0,
+  fringing: 0,
+};
 
 export const LENSES = {
   ideal: {},
@@ -63,8 +74,8 @@ function spiral(aperture, count) {
 /**
  * Places to look from a pixel for light that falls on it, evenly spread over the opening, at most `most`.
  *
- * points: [x, y, height behind, height in front] each: a place as a share of the blur radius, and where its light comes through the
- * opening if it lies behind the focus (upside down), or in front of it. spread: share of a disc's area that each stands for.
+ * points: [x, y, height behind, height in front] each: a place as a share of the blur radius, and where in the opening its light comes
+ * through if it lies behind the focus (on the other side), or in front of it. spread: share of a disc's area that each stands for.
  * light: share of the disc that the opening is, from 0 to 1.
  */
 export function gather(aperture, most) {

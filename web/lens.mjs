@@ -99,7 +99,7 @@ void main() {
     share *= spread / (1.0 + passed * reach * reach);
 #ifdef SPARSE
     // Stands for all up to the next sample, but not for what is nearer or farther, and no wider than it is blurred.
-    if (disc > distance) {
+    if (dot(share, BANDS(1.0)) > 0.0) {
       vec4 around = textureLod(soft, from, level);
       float same = clamp(2.0 - 40.0 * abs(around.a - there.a), 0.0, 1.0) * min(disc / gap, 1.0);
       there.rgb = mix(there.rgb, around.rgb, same);

@@ -108,7 +108,10 @@ export function signedDefocus(disparity, focus, lens) {
   return Math.fround(Math.fround(Math.fround(lens.k) * Math.fround(distance)) / K_TRAINED);
 }
 
-/** Tint RGBA bytes by where the focus lies, as focus_overlay; disparity: as `levelled`. Green is in focus, orange in front of it, blue behind. */
+/**
+ * Tint RGBA bytes by where the focus lies, as focus_overlay: green in focus, orange in front of it, blue behind.
+ * disparity: as `levelled`.
+ */
 export function focusMap(photo, disparity, focus, lens, out) {
   for (let i = 0, p = 0; i < disparity.length; i++, p += 4) {
     const defocus = signedDefocus(disparity[i], focus, lens);

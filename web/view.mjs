@@ -23,7 +23,7 @@ function pointsOf({ mode, points }) {
   return ["point", THREE_POINTS].includes(mode) && points.flat().every((part) => part !== undefined) ? points : [];
 }
 
-/** Which of the points lies nearest to another one, in a picture that has this place on the screen; the first if there are none. */
+/** Which of the points lies nearest to another one in a picture of this size on the screen; the first if there are none. */
 function nearest(points, [x, y], { width, height }) {
   const away = points.map((point) => Math.hypot((point[0] - x) * width, (point[1] - y) * height));
   return Math.max(0, away.indexOf(Math.min(...away)));
@@ -52,7 +52,8 @@ function pixels(picture, side, smooth = true) {
  *
  * model: get() -> {points, k, range, falloff, tilt, direction, mode, value, view, lens, linked, locked, connected, missing} of the
  * node; zoom(); set({point: [x, y], which} or {k} or {view}); getDepth(); done(), after a change by key or wheel, for undo.
- * lens: {aperture, nearScale, farScale, leftOut: names of what the preview does not show, own: settings {key, value, name} of its own}.
+ * lens: {aperture, nearScale, farScale, leftOut, own}: names of what the preview does not show, and {key, value, name} of what the lens
+ * has been given itself.
  * text: the words to show.
  */
 export class FocusView {
@@ -190,7 +191,7 @@ export class FocusView {
       return this.photo;
     }
     // A graphics card does it all at once. A processor is given less to do, so that it keeps up.
-    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 20] : [130e3, 36];
+    const [most, samples] = !this.lens.slow ? [Infinity, 96] : this.dragging ? [24e3, 20] : [130e3, 32];
     const scale = Math.min(density, Math.sqrt(most / (place.width * place.height)));
     const [width, height] = [place.width, place.height].map((n) => Math.max(1, Math.round(n * scale)));
     const settings = { ...lens, ...plane, k: (k * width) / this.depth.size[0], range, falloff };
@@ -226,7 +227,8 @@ export class FocusView {
     if (!this.depth) return text.noDepth;
     const points = pointsOf(state);
     if (!plane) return points.length > 1 ? text.onLine : text.notYet;
-    const where = points.length === 1 ? points[0].map((part) => `${Math.round(100 * part)} %`).join(", ") : text.values[mode] ?? mode;
+    const percent = (part) => `${Math.round(100 * part)} %`;
+    const where = points.length === 1 ? points[0].map(percent).join(", ") : text.values[mode] ?? mode;
     const tilt = plane.tilt ? `, ${text.tilt} ${plane.tilt.toFixed(2)}` : "";
     const said = [`${text.focus} ${plane.focus.toFixed(3)} (${where})${tilt}, K ${k}`];
     if (linked) said.push(text.linked);

@@ -251,7 +251,7 @@ def test_copy_has_its_own_state(graph):
     graph.click(0.25, 0.4)
     graph.page.mouse.click(1200, 850)
     graph.run("() => app.canvas.selectNode(app.graph.nodes.find((node) => node.comfyClass === 'MagicBokehDefocusMap'))")
-    graph.page.mouse.move(1050, 130)  # with room for all of it
+    graph.page.mouse.move(840, 130)  # with room for all of it beside the minimap
     graph.page.keyboard.press("Control+c")
     graph.wait(300)
     graph.page.keyboard.press("Control+Shift+v")  # with the links

@@ -87,7 +87,7 @@ def test_a_tilt_turns_the_focus_map_and_the_preview(graph):
 def test_what_the_preview_leaves_out_is_said(graph):
     preview(graph)
     assert "not shown" not in graph.hint()
-    put(graph, BLUR, highlight_boost=2)
+    put(graph, BLUR, highlight_boost=2, grain=1)
     graph.run(
         """() => {
           const of = (kind) => app.graph.nodes.find((node) => node.comfyClass === kind);
@@ -96,7 +96,7 @@ def test_what_the_preview_leaves_out_is_said(graph):
         }"""
     )
     graph.wait(1000)
-    assert graph.hint().endswith("not shown: iris, highlight_boost")
+    assert graph.hint().endswith("not shown: iris, highlight_boost, grain")
     view(graph, "map")
     assert "not shown" not in graph.hint()
 
