@@ -164,7 +164,7 @@ def test_swirl_presses_the_discs_in_the_corners_along_the_direction_to_the_centr
     assert spread[1] == pytest.approx(7, rel=0.05)  # half the radius, as of any disc
     assert spread[0] == pytest.approx(7 * (1 - 0.75 * 2 * (96 / (128 * math.sqrt(2))) ** 2), rel=0.1)
     middle = lamp(Aperture(swirl=1), -14, at=(128, 128), size=size)[1]
-    assert (middle - middle.T).abs().max() < 0.02 * middle.max()
+    assert (middle - middle.T).abs().max() < 0.05 * middle.max()
 
 
 def test_an_oval_lies_down_below_a_squeeze_of_1():
@@ -222,4 +222,4 @@ def test_frames_and_blocks_do_not_change_a_picture(monkeypatch):
     whole = lens.render(photo, disparity, 0.5, 16, aperture=aperture)
     monkeypatch.setattr("magicbokeh_ops.lens.tiles.TILE", 112)
     in_blocks = lens.render(photo, disparity, 0.5, 16, aperture=aperture, block=1)
-    assert (whole - in_blocks).abs().max() < 1e-4
+    assert (whole - in_blocks).abs().max() < 1e-3

@@ -55,7 +55,7 @@ def test_a_lamp_keeps_its_energy(lamp, radius, near):
 def test_nothing_of_a_lamp_is_seen_where_its_disc_does_not_reach(k):
     """A transform's rounding is as large as the brightest light in it."""
     disparity = torch.where(torch.arange(400) < 150, 0.5, 0.9).expand(1, 1, 400, 400)
-    pictures = [lens.render(night(lamp, size=400), disparity, 0.0, k, color_space="linear") for lamp in (LAMP, 0.05)]
+    pictures = [lens.render(night(lamp, size=400), disparity, 0.0, k, color_space="linear") for lamp in (LAMP, 2.0)]
     outside = torch.ones(400, 400, dtype=torch.bool)
     reach = int(k) + 12
     outside[200 - reach : 200 + reach, 200 - reach : 200 + reach] = False

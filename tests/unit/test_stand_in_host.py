@@ -11,9 +11,9 @@ def test_nodes_follow_one_another():
     image, disparity, _ = host.run(host.nodes.DemoPhoto)
     image, disparity = image[:, 100:300, 80:240], disparity[:, 100:300, 80:240]
     done = host.execute(host.nodes.DefocusMap, disparity=disparity, image=image, k=16.0)
-    defocus, focus, overlay, k, focus_range, falloff = done.args
+    defocus, focus, overlay, k, focus_range, falloff, tilt, tilt_direction = done.args
     assert defocus.shape == disparity.shape and overlay.shape == image.shape and "magicbokeh_photo" in done.ui
-    assert (k, focus_range, falloff) == (16.0, 0.0, 1.0)
+    assert (k, focus_range, falloff, tilt, tilt_direction) == (16.0, 0.0, 1.0, 0.0, 0.0)
     blurred = host.run(host.nodes.LensBlur, image=image, disparity=disparity, focus=focus, k=k)[0]
     moved = (blurred - image).abs().amax(-1)
     assert moved[defocus > 0.1].mean() > 2 * moved[defocus < 0.01].mean()
