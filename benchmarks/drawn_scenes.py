@@ -300,29 +300,19 @@ def toys(eye: float = 0) -> Scene:
 
 
 def lamps() -> Scene:
-    """A wooden figure at night, before strings of lamps that reach into the corners of the picture."""
+    """A mug and fruit on a table in a garden at night, before cords with coloured lamps."""
     draw = np.random.default_rng(4)
-    colors = ((1.0, 0.6, 0.25), (1.0, 0.8, 0.5), (0.6, 0.8, 1.0), (1.0, 0.35, 0.25))
-
-    def hedge(p: Tensor) -> Tensor:
-        return mixed(noise(p, 7) * noise(p, 1.7), (0.002, 0.004, 0.004), (0.02, 0.04, 0.018))
-
-    solids = [Solid("box", (0, -0.5, 6), (12, 0.5, 12), lambda p: 0.3 * wood(p))]
-    solids.append(Solid("box", (0, 3, 10), (12, 4, 0.5), hedge, glow=1))
-    for row in range(5):
-        for column in range(8):
-            x, y = 1.1 * (column - 3.5 + row % 2 / 2) + draw.uniform(-0.15, 0.15), 0.4 + 0.8 * row + draw.uniform(-0.12, 0.12)
-            solids.append(
-                Solid("ball", (x, y, 8.5), (0.05, 0.05, 0.05), colors[draw.choice(4, p=(0.4, 0.3, 0.15, 0.15))], glow=1)
-            )
-    red, skin, x, z = (0.62, 0.05, 0.03), (0.8, 0.6, 0.42), -0.35, 2.2
-    for shape, y, size, color in (
-        ("can", 0.3, (0.26, 0.3, 0.26), red),
-        ("ball", 0.6, (0.26, 0.2, 0.26), red),
-        ("ball", 0.95, (0.19, 0.21, 0.19), skin),
-    ):
-        solids.append(Solid(shape, (x, y, z), size, color))
-    for dx in (-0.04, 0.1):
-        solids.append(Solid("ball", (x + dx, 0.98, z - 0.17), (0.022, 0.03, 0.022), (0.02, 0.02, 0.02)))
-    sky = ((0.02, 0.02, 0.05), (0.004, 0.005, 0.02))
-    return Scene(solids, (0, 1, -0.4), (0, 1.3, 8), 0.42, sky, lamps=[((-1.4, 2.4, 0.4), (7.0, 6.0, 4.5))])
+    solids = [
+        Solid("box", (0, -1, 20), (40, 1, 60), lambda p: mixed(noise(p, 3), (0.15, 0.2, 0.12), (0.2, 0.3, 0.15))),
+        Solid("box", (0, 0.68, 1.3), (1.3, 0.04, 0.85), wood, shine=0.06),
+        Solid("can", (-0.16, 0.85, 1.5), (0.09, 0.13, 0.09), (0.06, 0.3, 0.36), shine=0.12),
+        Solid("ball", (0.1, 0.8, 1.42), (0.08, 0.08, 0.08), (0.85, 0.3, 0.03), shine=0.06),
+        Solid("ball", (0.24, 0.79, 1.56), (0.07, 0.07, 0.07), (0.6, 0.05, 0.03), shine=0.1),
+    ]
+    colors = ((1.0, 0.55, 0.2), (1.0, 0.75, 0.45), (1.0, 0.12, 0.08), (0.15, 0.8, 0.3), (0.2, 0.4, 1.0))
+    for z, low, count in ((3.5, 1.25, 5), (5, 1.1, 8), (7, 1.65, 10), (9, 1.2, 12), (10, 2.7, 12), (11, 4.2, 12)):
+        for x in np.linspace(-0.5 * z, 0.5 * z, count) + draw.uniform(-0.04, 0.04, count) * z:
+            color = colors[draw.choice(5, p=(0.35, 0.25, 0.14, 0.13, 0.13))]
+            solids.append(Solid("ball", (x, low + 0.6 * x * x / z, z), (0.005 * z, 0.006 * z, 0.005 * z), color, glow=1.6))
+    lights = [((-0.9, 1.9, 0.4), (1.5, 1.2, 0.9)), ((1.2, 1.6, 2.4), (0.5, 0.3, 0.2))]
+    return Scene(solids, (0, 1.15, 0.2), (0, 1.02, 1.5), 0.4, ((0.018, 0.02, 0.045), (0.004, 0.005, 0.018)), lamps=lights)

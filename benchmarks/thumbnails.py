@@ -3,18 +3,23 @@
 python -m benchmarks.thumbnails
 
 Those that need weights show their photo and their graph, and say so, until somebody with the weights has run them. The one for
-people's own photos shows a photo, its depth and what the lens makes of them.
+people's own photos shows a photo, its depth and what the lens makes of them. Those of drawn photos show what a ComfyUI that
+`tests/host` finds makes of them.
 """
 
+import io
 import json
+import tempfile
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from magicbokeh_ops import lens
 from magicbokeh_ops.demo import ASSETS, demo_photo
 from magicbokeh_ops.focus import focus_from_point
+from tests.host.conftest import HOSTS, Host
+from tests.host.test_pack import prompt
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 NEED = {
@@ -24,6 +29,7 @@ NEED = {
     "refocus": "needs the released weights",
     "chain_upscale_inpaint": "needs the released weights",
 }
+RUN = ("night_lights", "miniature", "camera_units")
 SIDE = 512  # pixels of a thumbnail
 BAR = 44  # of the line below
 
@@ -77,10 +83,28 @@ def photo_depth_picture() -> Image.Image:
     return Image.fromarray((255 * strips[0].permute(1, 2, 0)).round().byte().numpy())
 
 
+def results() -> dict[str, Image.Image]:
+    """What the last ComfyUI saves of each of `RUN`, cut to a square."""
+    with tempfile.TemporaryDirectory() as folder:
+        host = Host(*HOSTS[-1], Path(folder))
+        try:
+            found = {}
+            for name in RUN:
+                saved = host.run(prompt(name))["outputs"].values()
+                picture = next(output["images"][0] for output in saved if output.get("images", [{}])[0].get("type") == "output")
+                found[name] = ImageOps.fit(Image.open(io.BytesIO(host.image(picture))), (SIDE, SIDE))
+            return found
+        finally:
+            host.process.terminate()
+            host.process.wait(30)
+
+
 def main():
     photo_depth_picture().save(WORKFLOWS / "lens_blur_photo.jpg", quality=88, optimize=True)
     for name in NEED:
         thumbnail(name).save(WORKFLOWS / f"{name}.jpg", quality=88, optimize=True)
+    for name, picture in results().items():
+        picture.save(WORKFLOWS / f"{name}.jpg", quality=88, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The photo and the small model that come with the pack."""
+"""The photos and the small model that come with the pack."""
 
 import struct
 from pathlib import Path
@@ -13,6 +13,8 @@ ASSETS = Path(__file__).parent / "assets"
 NANO = ASSETS / "magicbokeh-nano.safetensors"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NANO_LABEL = "nano, demonstration"
+# Beside demo.jpg, for templates; lamps.jpg and toys.jpg bring their disparity. All are described in assets/README.md.
+DRAWN = ("lamps.jpg", "toys.jpg", "town.jpg", "heart.png")
 
 
 def demo_photo() -> tuple[Tensor, Tensor]:
@@ -31,8 +33,12 @@ def noisy_demo_photo() -> Tensor:
 
 
 def demo_portrait() -> bytes:
-    """The photo as a JPEG with its disparity inside, as Dynamic Depth has it: for nodes that read portrait photos."""
-    photo, disparity = ((ASSETS / name).read_bytes() for name in ("demo.jpg", "demo_disparity.png"))
+    """The photo as a JPEG with its disparity inside: for nodes that read portrait photos."""
+    return with_disparity(*((ASSETS / name).read_bytes() for name in ("demo.jpg", "demo_disparity.png")))
+
+
+def with_disparity(photo: bytes, disparity: bytes) -> bytes:
+    """A JPEG with a grey PNG inside, white = nearest, black = infinitely far, as Dynamic Depth has it."""
     spaces = "".join(
         f' xmlns:{name}="http://ns.google.com/photos/dd/1.0/{name.lower()}/"'
         for name in ("Device", "Container", "Item", "Camera", "DepthMap")

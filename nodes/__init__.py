@@ -13,7 +13,7 @@ from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 from .portrait import PortraitPhoto
 
 folders.register_model_folders()
-folders.put_demo_photo()
+folders.put_demo_photos()
 
 
 class MagicBokehExtension(ComfyExtension):

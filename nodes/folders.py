@@ -15,13 +15,14 @@ from pathlib import Path
 import folder_paths
 
 from ..magicbokeh_ops.atomic import write_whole
-from ..magicbokeh_ops.demo import demo_portrait
+from ..magicbokeh_ops.demo import ASSETS, DRAWN, demo_portrait
 from ..magicbokeh_ops.depth import CONFIG, is_in_folder
 from ..magicbokeh_ops.pictures import HEIF
 from ..magicbokeh_ops.weights.checkpoint import SAFE, base_files, fingerprint, read_base
 
 MODEL_FOLDER, DEPTH_FOLDER = "magicbokeh", "depthanything"  # the second one is where other packs keep the same files
-DEMO_PHOTO = "magicbokeh_demo.jpg"
+OURS = "magicbokeh_"  # names of our files in the input folder begin so
+DEMO_PHOTO = f"{OURS}demo.jpg"
 BASE_NAME = re.compile(r"2[-_.]1[-_.]512|2[-_.]1[-_.]base", re.IGNORECASE)
 DEPTH_NAMES = [re.compile(pattern, re.IGNORECASE) for pattern in ("dadepth", "vitl|large", "vitb|base", "vits|small")]
 MODELS = (*SAFE, ".pkl")  # endings of what Load MagicBokeh offers
@@ -49,16 +50,20 @@ def register_model_folders() -> None:
         folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | kinds)
 
 
-def put_demo_photo() -> None:
-    """The demo photo into ComfyUI's input folder, so that the node and the page find it as any other."""
-    path = Path(folder_paths.get_input_directory()) / DEMO_PHOTO
-    if path.exists():
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda unfinished: unfinished.write_bytes(demo_portrait()))
-    except OSError as error:
-        logging.warning(f"MagicBokeh: no demo photo, since {path.parent} can't be written to ({error}).")
+def put_demo_photos() -> None:
+    """The demo photo, and those of templates, into ComfyUI's input folder, so that nodes and the page find them as any other."""
+    folder = Path(folder_paths.get_input_directory())
+    for name in ("demo.jpg", *DRAWN):
+        path = folder / f"{OURS}{name}"
+        if path.exists():
+            continue
+        content = demo_portrait() if path.name == DEMO_PHOTO else (ASSETS / name).read_bytes()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, lambda unfinished, content=content: unfinished.write_bytes(content))
+        except OSError as error:
+            logging.warning(f"MagicBokeh: no demo photos, since {folder} can't be written to ({error}).")
+            return
 
 
 def input_photos() -> list[str]:

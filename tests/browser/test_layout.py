@@ -34,7 +34,10 @@ def test_nothing_overlaps_where_all_models_are_missing(new_canvas, language):
         assert not new_canvas.errors
 
 
-@pytest.mark.parametrize("name", ["lens_blur", "lens_blur_photo", "rack_focus", "nano_quickstart"])
+NEED_NO_MODEL = ("lens_blur", "lens_blur_photo", "rack_focus", "nano_quickstart", "night_lights", "miniature", "camera_units")
+
+
+@pytest.mark.parametrize("name", NEED_NO_MODEL)
 def test_nothing_overlaps_after_a_run(canvas, name):
     """Nodes grow by their pictures."""
     canvas.template(name)

@@ -24,6 +24,7 @@ def small(asked: dict) -> dict:
     """The same with a tiny stand-in for Stable Diffusion itself, which ComfyUI only loads at full size."""
     loaders = {key for key, node in asked.items() if node["class_type"] == "CheckpointLoaderSimple"}
     vae = next((key for key, node in asked.items() if node["class_type"] == "MagicBokehLoader"), None)
+    geometry = any(node["class_type"] == "MoGeInference" for node in asked.values())
     for key, node in asked.items():
         if key in loaders:
             node.update(class_type="TestStableDiffusion", inputs={"vae": [vae, 1]})
@@ -33,7 +34,7 @@ def small(asked: dict) -> dict:
             node["inputs"]["steps"] = 2
         elif node["class_type"] == "MoGeInference":
             node.update(class_type="TestGeometry", inputs={"far_is": "sky"})
-        elif node["class_type"] == "LoadImage":
+        elif node["class_type"] == "LoadImage" and geometry:  # of the size of TestGeometry
             node.update(class_type="TestImage", inputs={"kind": "photo"})
     return {key: node for key, node in asked.items() if node["class_type"] != "LoadMoGeModel"}
 

@@ -169,8 +169,8 @@ def test_demo(tmp_path):
     assert result.exit_code == 0, result.output
     assert str(tmp_path / "demo" / "sheet.jpg") in result.output
     pictures = {path.name: Image.open(path).size for path in (tmp_path / "demo").iterdir()}
-    assert pictures.pop("sheet.jpg") == (3 * 520, 3 * 520)
-    assert len(pictures) == 9 and set(pictures.values()) == {(512, 512)}
+    assert pictures.pop("sheet.jpg") == (3 * 520, 4 * 520)
+    assert len(pictures) == 12 and set(pictures.values()) == {(512, 512)}
 
 
 @pytest.fixture

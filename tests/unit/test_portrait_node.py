@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from magicbokeh_ops.demo import demo_photo
+from magicbokeh_ops.demo import ASSETS, DRAWN, demo_photo
 from magicbokeh_ops.portrait import read_portrait
 from tests.support import portrait_files as files
 from tests.support import stand_in_host as host
@@ -124,10 +124,18 @@ def test_a_file_that_changes_runs_again():
 def test_the_demo_photo_is_not_written_again(monkeypatch, tmp_path, caplog):
     path = INPUT / "magicbokeh_demo.jpg"
     time = path.stat().st_mtime_ns
-    host.nodes.folders.put_demo_photo()
+    host.nodes.folders.put_demo_photos()
     assert path.stat().st_mtime_ns == time
     assert read_portrait(path).disparity is not None and Image.open(path).size == (512, 512)
     (tmp_path / "input").write_bytes(b"")  # where the folder would be
     monkeypatch.setattr(host.folder_paths, "get_input_directory", lambda: str(tmp_path / "input"))
-    host.nodes.folders.put_demo_photo()
-    assert "no demo photo" in caplog.text
+    host.nodes.folders.put_demo_photos()
+    assert "no demo photos" in caplog.text
+
+
+def test_the_drawn_photos_are_there():
+    for name in DRAWN:
+        assert (INPUT / f"magicbokeh_{name}").read_bytes() == (ASSETS / name).read_bytes()
+    for name in ("lamps", "toys"):
+        disparity = read_portrait(INPUT / f"magicbokeh_{name}.jpg").disparity
+        assert disparity.min() == 0 and disparity.max() == 1
