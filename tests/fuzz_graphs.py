@@ -175,6 +175,8 @@ def widget(draw, one: Any, small: bool) -> Any:
     """A value of an input that has a default or choices."""
     if has_choices(one):
         return "no such thing" if chance(draw, 2) else draw(st.sampled_from(one.options))
+    if isinstance(one.default, bool):
+        return draw(st.booleans())
     low, high = one.min, one.max
     if one.id in USUAL and not (small and chance(draw, 1 if one.id == "input_size" else 10)):
         low, high = USUAL[one.id]
