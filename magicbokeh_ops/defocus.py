@@ -215,7 +215,7 @@ def signed_radius(
     distance = tilted(disparity.float(), tilt, tilt_direction) - values["focus"]
     if focus_range:
         beyond = (distance.abs() - focus_range / 2).clamp(min=0)
-        distance = (beyond**2 / (beyond + focus_range * SOFT_END)).copysign(distance)
+        distance = (beyond**2 / (beyond + focus_range * SOFT_END).clamp(min=1e-12)).copysign(distance)
     if falloff != 1:
         distance = (distance.abs() ** falloff).copysign(distance)
     return values["k"] * distance
