@@ -13,8 +13,25 @@ import torch
 from torch import Tensor, nn
 
 import magicbokeh_ops
-from magicbokeh_ops import aperture, clips, color, defocus, depth, exr, files, focus, lens, overlay, planes, sampler, windows
+from magicbokeh_ops import (
+    aperture,
+    clips,
+    color,
+    defocus,
+    depth,
+    exr,
+    files,
+    focal_plane,
+    focus,
+    grain,
+    lens,
+    overlay,
+    planes,
+    sampler,
+    windows,
+)
 from magicbokeh_ops.aperture import Aperture
+from magicbokeh_ops.camera import Camera
 from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
@@ -138,6 +155,17 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "focus.focus_from_point": (lambda disparity: defocus.focus_from_point(disparity, 0.3, 0.8), [plane()]),
     "focus.focus_from_box": (lambda disparity: defocus.focus_from_box(disparity, 0.1, 0.2, 0.5, 0.9), [plane()]),
     "focus.focus_on_nearest": (defocus.focus_on_nearest, [plane(2, 300, 40)]),
+    "focus.focus_on_three": (
+        lambda disparity: focus.focus_on_three(disparity, [(0.2, 0.2), (0.8, 0.3), (0.5, 0.9)]),
+        [plane()],
+    ),
+    "focal_plane.tilted": (lambda disparity: focal_plane.tilted(disparity, 0.3, 30.0), [plane()]),
+    "lens.settings.radius_map": (lambda disparity: lens.radius_map(disparity, (40, 36), 0.4, 9.0, tilt=0.2), [plane(1)]),
+    "grain.measure": (lambda image: grain.measure(image).sigma, [photo(1, 150, 140)]),
+    "grain.add": (
+        lambda image, radius: grain.add(image, grain.measure(image.contiguous()), radius, 1.0, 1),
+        [photo(1, 150, 140), 9 * random(1, 1, 150, 140)],
+    ),
     "defocus.signed_radius": (lambda disparity: defocus.signed_radius(disparity, [0.2, 0.7], 9.0), [plane()]),
     "defocus.defocus_map": (lambda disparity: defocus.defocus_map(disparity, 0.4, 20.0), [plane()]),
     "defocus.focus_mask": (lambda blur: defocus.focus_mask(blur, 0.5, smooth=2, min_area=0.01), [plane()]),
@@ -159,6 +187,14 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "evaluation.metrics.ssim": (metrics.ssim, [photo(1), photo(1).flip(2)]),
     "exr.write_light": (written("a.exr", exr.write_light, exr.read_light), [photo(1), plane(1)]),
     "files.write_photo": (written("a.png", files.write_photo, files.read_photo), [photo(1), plane(1)]),
+    "files.write_numbers": (
+        lambda values: [written(name, files.write_numbers, files.read_map)(values) for name in ("a.npy", "a.tif", "a.exr")],
+        [plane(1)],
+    ),
+    "cli.inputs.find_settings": (
+        lambda near: inputs.find_settings(Camera(50, 2, 3, (36, 24)), near, (torch.tensor(0.1), torch.tensor(1.0)), (40, 36)),
+        [plane(1)],
+    ),
     "files.write_map": (
         lambda values: [written(name, files.write_map, files.read_map)(values) for name in ("a.npy", "a.tif")],
         [plane(1)],
