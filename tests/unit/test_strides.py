@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import magicbokeh_ops
 from magicbokeh_ops import (
     aperture,
+    camera,
     clips,
     color,
     defocus,
@@ -159,6 +160,8 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda disparity: focus.focus_on_three(disparity, [(0.2, 0.2), (0.8, 0.3), (0.5, 0.9)]),
         [plane()],
     ),
+    "camera.from_disparity": (camera.from_disparity, [plane()]),
+    "camera.dioptres_per_unit": (lambda near: camera.dioptres_per_unit(near, 0.7, 0.4, 2.0), [plane(1)]),
     "focal_plane.tilted": (lambda disparity: focal_plane.tilted(disparity, 0.3, 30.0), [plane()]),
     "lens.settings.radius_map": (lambda disparity: lens.radius_map(disparity, (40, 36), 0.4, 9.0, tilt=0.2), [plane(1)]),
     "grain.measure": (lambda image: grain.measure(image).sigma, [photo(1, 150, 140)]),
