@@ -1,18 +1,19 @@
 """Grain: the noise that a blur takes away, measured on the photo and put back, so that a blurred background does not look plastic.
 
-Measuring. Noise is what all blocks of a photo have in common; texture comes on top. Blocks of 24 x 24 pixels are looked at by
-frequency (FFT), all over the photo: what stays in focus has the same noise as the rest, but more texture.
+Measuring. Noise is what all blocks of a photo have in common; texture comes on top. Blocks of 24 x 24 pixels from all over the photo
+(what stays in focus has the same noise as the rest, but more texture) are looked at by frequency. Two things are found from each
+other in turn:
 
-1. Channel by channel, blocks are sorted by brightness into groups. The noise of a group is that of its flattest blocks, and as
-   texture adds more to some frequencies than to others, it is what fits beneath their power in each of four bands.
-2. Noise changes smoothly with brightness. A group of which few blocks are flat follows its neighbours, unless it has less noise.
-3. The spectrum is the median over all blocks that are as flat as the noise lets them be. It makes noise that a camera has smoothed
-   or compressed blotchy, and holds what the channels share: luma noise is grey, chroma noise coloured.
-4. All three are found from each other, in turns.
+* The spectrum is the median over the blocks that have no more power than noise at their brightness has. It makes noise blotchy that
+  a camera has smoothed or compressed, and holds what channels share: luma noise is grey, chroma noise is coloured.
+* The noise by brightness, channel by channel: blocks are sorted by brightness into groups. A group's noise is that of its flattest
+  blocks, and as texture adds more to some frequencies than to others, it is what fits beneath their power in each of four bands.
+  A group counts by the share of its blocks that are flat and look like noise, in which each frequency is drawn by itself (edges
+  and patterns have peaks, or are the same in every block). Where few do, noise is like that of the neighbours.
 
-Adding. White noise is filtered to the measured spectrum, less what a disc of the blur's radius has let through, and scaled by the
-noise for the picture's own brightness. Filters are made for a few radii and fade into each other. The white noise comes in tiles
-with a seed each; what the filter spreads beyond a tile is added to its neighbours, so no tile shows.
+Adding. White noise is filtered to the measured spectrum, less what a disc of the blur's radius has let through, and scaled to the
+noise at the picture's own brightness. Filters are made for a few radii and fade into each other. The white noise comes in tiles
+with a seed each; what the filter spreads beyond a tile is added to its neighbours, so that no tile shows.
 
 Both in sRGB, where noise depends less on brightness than in linear light.
 """
@@ -29,17 +30,19 @@ from .color import linear_to_srgb, srgb_to_linear
 from .planes import check_image
 
 BLOCK = 24  # pixels, side of a block and of the filters
-STEP, MOST = 8, 8192  # pixels between blocks at least, and about how many are looked at
+STEP, MOST, SAMPLE = 8, 8192, 1024  # pixels between blocks at least, how many are looked at, and how many make the spectrum
 CLIPPED = 0.02  # share of a block at the photo's darkest or brightest value, above which its noise is cut off
-GROUPS, LEAST = 8, 100  # of brightness, and blocks that it takes for each
-FLATTEST = 0.05  # share of a group that the search begins with
-TOLERANCE = 2.5  # standard deviations that a flat block's power may lie above the noise
-TEXTURED = 2.35
-ROUNDS = 6
+GROUPS, LEAST = 8, 100  # of brightness, and blocks in each
 BANDS = (1.5 / BLOCK, 0.15, 0.25, 0.35, 0.71)  # cycles per pixel; shading hides what is below
-STEEPEST = 3.0  # times as much noise at most as where there is little (in sRGB, cameras differ less between dark and bright)
-SMOOTH = 0.25  # weight of neighbouring groups beside a group of flat blocks
-FAINTEST = 1e-4  # standard deviation that is no noise
+ROUNDS = 6
+FLATTEST = 0.05  # share of the blocks that are looked at even if none is flat
+TOLERANCE = 2.5  # standard deviations by which the power of a flat block may exceed that of noise
+STEEPEST = 3.0  # times the noise of the levels with little: cameras differ less between dark and bright
+UNLIKE = 0.18  # difference from noise in how uneven the power of a block is, from which on it is none
+SMOOTH = 0.25  # weight of the neighbouring levels, beside 1 for a group of flat blocks only
+EVIDENCE = 0.1  # share of a group that must be flat and like noise, in two channels at least
+REPEATED = 0.25  # correlation over 7 pixels and more that a pattern has
+FAINTEST = 1e-4  # standard deviation, far below a level of 8 bits
 RADII = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # of blur, in pixels, that filters are made for
 TILE = 256  # pixels, side of a tile with what the filter spreads
 
@@ -49,7 +52,7 @@ class Grain:
     """Noise of a photo.
 
     levels, sigma: (3, n), standard deviation of each channel at ascending levels, in sRGB. spectrum: (3, 3, 24, 24), power between
-    channels by frequency in the order of `torch.fft.fft2`; of each channel with itself it is 1 on average.
+    channels by frequency in the order of `torch.fft.fft2`; a channel's own is 1 on average.
     color_space: "srgb" or "linear", that of the photo.
     """
 
@@ -69,71 +72,60 @@ class Grain:
             found = found + (sigma[:, i] - sigma[:, i - 1]) * ((coded - levels[:, i - 1]) / gap).clamp(0, 1)
         if not linear:
             return found
-        near = 1 / 1024
-        return found * (srgb_to_linear(coded + near) - srgb_to_linear(coded)) / near
+        step = 1 / 1024
+        return found * (srgb_to_linear(coded + step) - srgb_to_linear(coded)) / step
 
 
 def measure(image: Tensor, alpha: Tensor | None = None, color_space: str = "srgb") -> Grain:
-    """Noise of a photo.
+    """Noise of a photo, from all over it, whatever the lens will leave in focus.
 
     image: (1, 3, H, W) in `color_space`, "srgb" or "linear". alpha: (1, 1, H, W) in [0, 1]; only what is opaque counts.
-    A picture without noise, or too small to tell (less than about 100 x 100 pixels), has a `sigma` of 0.
-    Raises ValueError for what is no picture.
+    A picture without noise, or with less than about 100 x 100 pixels to look at, has a `sigma` of 0 everywhere.
+    Raises ValueError for what is no finite picture.
     """
     check_image(image)
     blocks, usable = _blocks(image, alpha, color_space)
-    if len(blocks) < LEAST:
+    if usable.sum(0).amax() < LEAST:
         return _without_noise(color_space)
-    frequency = _frequency()
-    masks = torch.stack([((frequency > low) & (frequency <= high)).float() for low, high in zip(BANDS, BANDS[1:])]) / BLOCK**2
-    spectra = torch.fft.fft2(_without_slope(blocks) * _window()) / BLOCK
+    spectra = torch.fft.rfft2(_without_slope(blocks) * _window()) / BLOCK
     power = spectra.real**2 + spectra.imag**2
-    bands = torch.einsum("ncyx,kyx->cnk", power, masks)
+    bands = _bands()
+    total = torch.einsum("ncyx,kyx->nc", power, bands)
     level, order = _groups(blocks.mean((2, 3)).T, usable.T)
-    grouped = bands.gather(1, order.flatten(1)[..., None].expand(-1, -1, bands.shape[2])).view(*order.shape, -1)
-    energy, total = grouped.sum(-1), bands.sum(-1)
-
-    visible = (frequency > BANDS[0]) & (frequency < 0.5)
-    noise = lowest = energy.quantile(FLATTEST, 2)
-    tolerance, shape, own = 1.4, None, power.mean(0)
+    ordered = torch.stack([power[:, channel][members] for channel, members in enumerate(order)])
+    energies = torch.einsum("cgnyx,kyx->cgnk", ordered, bands)
+    energy = energies.sum(3)
+    noise = variance = lowest = energy.quantile(FLATTEST, 2)
+    tolerance = 1.4
     for _ in range(ROUNDS):
-        flat = (energy <= torch.maximum(noise * tolerance, lowest)[..., None]).float()
-        found = torch.einsum("cgnk,cgn->cgk", grouped, flat) / flat.sum(2)[..., None]
-        noise = found.sum(-1) if shape is None else (found / shape[:, None].clamp(min=1e-9)).amin(-1)
-        noise = noise.minimum(STEEPEST**2 * noise.quantile(0.2, 1, keepdim=True))
-        share = (energy <= (noise * tolerance)[..., None]).float().mean(2)
-        if shape is not None:
-            evened = (power / (own + 0.1 * own.mean((1, 2), keepdim=True)))[..., visible]
-            expected_q = own / (own + 0.1 * own.mean((1, 2), keepdim=True))
-            expected_q = _peaked(expected_q[None][..., visible])
-            peaks = (_peaked(evened) / expected_q / 2).T.gather(1, order.flatten(1)).view_as(energy)
-            peaks = peaks.masked_fill(flat == 0, torch.nan).nanmedian(2).values
-            share = share * ((0.18 - (peaks - 1).abs()) / 0.1).clamp(0, 1)
-        variance = _smoothed(noise.sqrt(), share**2) ** 2
-        if variance.max() < FAINTEST**2:
-            return _without_noise(color_space)
-        # What each block should have in each channel, and the blocks that have no more.
-        expected = torch.full_like(total, FAINTEST**2)
-        expected.scatter_(1, order.flatten(1), variance.repeat_interleave(order.shape[2], 1)).clamp_(min=FAINTEST**2)
-        excess = (total / expected).amax(0)
-        chosen = excess <= max(tolerance, float(excess.quantile(FLATTEST)))
-        # Of power that is spread exponentially, as that of noise is.
-        own = (power[chosen] / expected.T[chosen][..., None, None]).median(0).values / math.log(2)
-        shape = torch.einsum("cyx,kyx->ck", own, masks)
+        expected = torch.zeros_like(total.T).scatter(1, order.flatten(1), variance.repeat_interleave(order.shape[2], 1))
+        expected = expected.T.clamp(min=FAINTEST**2)
+        excess = (total / expected).amax(1)
+        chosen = (excess <= max(tolerance, float(excess.quantile(FLATTEST)))).nonzero()[:, 0]
+        chosen = chosen[:: math.ceil(len(chosen) / SAMPLE)]
+        # The mean of what is spread exponentially, as the power of noise is, from its median, which texture moves less.
+        own = (power[chosen] / expected[chosen][..., None, None]).median(0).values / math.log(2)
+        shape = torch.einsum("cyx,kyx->ck", own, bands)
         shape = shape / shape.sum(1, keepdim=True).clamp(min=1e-9)
-        freedom = (own.sum((1, 2)) ** 2 / (own**2).sum((1, 2)).clamp(min=1e-9)).min().clamp(min=20) / 2.25
-        tolerance = 1 + TOLERANCE * math.sqrt(2 / freedom)
-    cross = torch.einsum("ncyx,ndyx->cdyx", spectra[chosen], spectra[chosen].conj()).real
-    scale = (own / _own(cross).clamp(min=1e-30)).sqrt()
-    spectrum = _with_lowest(cross * scale[:, None] * scale)
-    whole = _own(spectrum).mean((1, 2))
-    seen = (_own(spectrum) * (frequency > BANDS[0])).mean((1, 2))
-    variance = variance * (whole / seen.clamp(min=1e-9))[:, None]
+        tolerance = 1 + TOLERANCE * math.sqrt(2 / _freedom(own, bands.sum(0)))
+
+        flat = energy <= torch.maximum(noise * tolerance, lowest)[..., None]
+        found = torch.einsum("cgnk,cgn->cgk", energies, flat.float()) / flat.sum(2)[..., None]
+        noise = (found / shape[:, None].clamp(min=1e-9)).amin(2)
+        noise = noise.minimum(STEEPEST**2 * noise.quantile(0.2, 1, keepdim=True))
+        uneven = _unevenness(ordered, flat.float()).masked_fill(~flat, torch.nan).nanmedian(2).values
+        likeness = ((UNLIKE - (uneven - 1).abs()) / 0.1).clamp(0, 1)
+        trust = (energy <= (noise * tolerance)[..., None]).float().mean(2) * likeness
+        variance = _smoothed(noise.sqrt(), trust**2) ** 2
+    spectrum = _with_lowest(_between_channels(spectra[chosen], own))
+    # From the noise in the bands to all of it.
+    mean = _own(spectrum).mean((1, 2))
+    variance = variance * (mean / torch.einsum("cyx,kyx->c", own, bands).clamp(min=1e-9))[:, None]
+    spectrum = spectrum / (mean[:, None] * mean).sqrt().clamp(min=1e-9)[..., None, None]
     if ((255 * blocks).round() / 255 - blocks).abs().max() < 1e-6:
-        variance = variance - 1 / 12 / 255**2
-    if variance.max() < FAINTEST**2:
+        variance = variance - 1 / 12 / 255**2  # the rounding's, which comes back when the result is rounded
+    if variance.max() < FAINTEST**2 or trust.amax(1).median() < EVIDENCE or _is_pattern(spectrum):
         return _without_noise(color_space)
-    spectrum = spectrum / (whole[:, None] * whole).sqrt().clamp(min=1e-9)[..., None, None]
     return Grain(level, variance.clamp(min=0).sqrt(), spectrum, color_space)
 
 
@@ -154,11 +146,12 @@ def add(picture: Tensor, grain: Grain, radius: Tensor, amount: float, seed: int,
     low, high = min(0.0, float(picture.min())), 1.0 if picture.max() <= 1 else math.inf
     filters: dict[int, Tensor] = {}
     height, width = picture.shape[-2:]
-    reach, side = BLOCK // 2, TILE - BLOCK
-    for row in range(math.ceil((height + reach) / side)):
-        for col in range(math.ceil((width + reach) / side)):
+    side = TILE - BLOCK
+    for row in range(math.ceil((height + BLOCK) / side)):
+        for col in range(math.ceil((width + BLOCK) / side)):
             top, left = row * side - BLOCK, col * side - BLOCK
             rows, cols = slice(max(top, 0), min(top + TILE, height)), slice(max(left, 0), min(left + TILE, width))
+            inside = slice(None), slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
             blurred = _place(radius[0, :, rows, cols].abs().float())
             if alpha is not None:
                 blurred = blurred * (alpha[0, :, rows, cols] > 0)
@@ -166,17 +159,16 @@ def add(picture: Tensor, grain: Grain, radius: Tensor, amount: float, seed: int,
             if most == 0:
                 continue
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {row} {col}".encode()))
-            white = F.pad(torch.randn(3, side, side, generator=generator), (reach,) * 4).to(picture.device)
+            white = F.pad(torch.randn(3, side, side, generator=generator), (BLOCK // 2,) * 4).to(picture.device)
             spectrum = torch.fft.rfft2(white)
-            noise = torch.zeros_like(white)[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+            noise = torch.zeros_like(white[inside])
             for i in range(max(1, math.floor(least)), math.ceil(most) + 1):
                 if i not in filters:
                     filters[i] = _filter(grain, amount, RADII[i]).to(picture.device)
                 filtered = torch.fft.irfft2((filters[i] * spectrum).sum(1), s=(TILE, TILE))
-                filtered = filtered[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
-                noise += filtered * (1 - (blurred - i).abs()).clamp(min=0)
+                noise += filtered[inside] * (1 - (blurred - i).abs()).clamp(min=0)
             content = picture[0, :, rows, cols]
-            # As much as black, and white in a photo that ends there, leave room for: what is clipped has no noise.
+            # No more than black, and white in a photo that ends there, leave room for: what is clipped has no noise.
             room = content.clamp(min=0)
             if high == 1:
                 room = room.minimum(1 - content)
@@ -232,17 +224,59 @@ def _window() -> Tensor:
 
 
 def _frequency() -> Tensor:
+    """Cycles per pixel, (24, 24)."""
     frequency = torch.fft.fftfreq(BLOCK)
     return torch.hypot(frequency[:, None], frequency)
 
 
-def _peaked(power: Tensor) -> Tensor:
-    return (power**2).mean(-1) / power.mean(-1).clamp(min=1e-9) ** 2
+def _bands() -> Tensor:
+    """Weights (4, 24, 13) with which the power of half a spectrum, which is all that real values need, sums to the variance in a band."""
+    frequency = _frequency()[:, : BLOCK // 2 + 1]
+    times = torch.full((BLOCK // 2 + 1,), 2.0)
+    times[[0, -1]] = 1
+    bands = [((frequency > low) & (frequency <= high)) * times for low, high in zip(BANDS, BANDS[1:])]
+    return torch.stack(bands) / BLOCK**2
+
+
+def _freedom(own: Tensor, weight: Tensor) -> float:
+    """Degrees of freedom of a block's power, with the spectrum `own`: few for blotchy noise, and the window leaves 1 in 2.25."""
+    share = (own * weight).sum((1, 2)) ** 2 / (own**2 * weight).sum((1, 2)).clamp(min=1e-30)
+    return max(8.0, BLOCK**2 * float(share.min()) / 2.25)
+
+
+def _unevenness(power: Tensor, flat: Tensor) -> Tensor:
+    """How unevenly the power of each block is spread about the mean of its group's flat ones, (3, groups, count): 1 for noise.
+
+    power: (3, groups, count, 24, 13). flat: (3, groups, count), 0 or 1.
+    """
+
+    def spread(values: Tensor) -> Tensor:
+        return (values**2).mean((-2, -1)) / values.mean((-2, -1)).clamp(min=1e-9) ** 2
+
+    mean = torch.einsum("cgnyx,cgn->cgyx", power, flat / flat.sum(2, keepdim=True))[:, :, None]
+    # Frequencies with little noise count little.
+    weight = _bands().sum(0).sign() / (mean + 0.1 * mean.mean((3, 4), keepdim=True)).clamp(min=1e-12)
+    return spread(power * weight) / (2 * spread(mean * weight)).clamp(min=1e-9)
+
+
+def _is_pattern(spectrum: Tensor) -> bool:
+    """Whether a channel repeats itself, as a checkerboard does."""
+    correlation = torch.fft.ifft2(_own(spectrum)).real
+    distance = torch.fft.fftfreq(BLOCK, 1 / BLOCK).abs()
+    far = torch.maximum(distance[:, None], distance) >= 7
+    return bool(correlation[:, far].abs().max() > REPEATED)
 
 
 def _own(spectrum: Tensor) -> Tensor:
-    """Power (3, 24, 24) of the channels themselves."""
-    return torch.einsum("ccyx->cyx", spectrum)
+    """Power of the channels themselves, (3, ...)."""
+    return torch.einsum("cc...->c...", spectrum)
+
+
+def _between_channels(spectra: Tensor, own: Tensor) -> Tensor:
+    """Power between channels, (3, 3, 24, 24), of half spectra (N, 3, 24, 13), where their own power is `own` (3, 24, 13)."""
+    cross = torch.einsum("ncyx,ndyx->cdyx", spectra, spectra.conj()).real
+    scale = (own / _own(cross).clamp(min=1e-30)).sqrt()
+    return torch.fft.fft2(torch.fft.irfft2(cross * scale[:, None] * scale, s=(BLOCK, BLOCK))).real
 
 
 def _smoothed(sigma: Tensor, weight: Tensor) -> Tensor:

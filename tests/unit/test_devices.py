@@ -32,6 +32,7 @@ FOURIER = [
         "lens.kernels.convolve",
         "model.method.predict, residual",
         "model.nano.lens_blur",
+        "grain.add",
     )
 ]
 CASES = [(name, back_end) for name in test_strides.CASES for back_end in TRIED if not name.startswith(ELSEWHERE)]
