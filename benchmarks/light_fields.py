@@ -33,7 +33,7 @@ def composite(light: Tensor, disparity: Tensor, focus: float, k: float, planes: 
     plane = (disparity * (planes - 1)).round()
     out = torch.zeros_like(torch.cat([light, disparity]))
     for i in range(planes):
-        disc = kernel(Aperture(), k * (i / (planes - 1) - focus), 0, (0.0, 0.0))
+        disc = kernel(Aperture(), k * (i / (planes - 1) - focus), 0, (0.0, 0.0))[0]
         seen = (plane == i).float()
         padded = F.pad(torch.cat([light * seen, seen])[None], (len(disc) // 2,) * 4, mode="replicate")
         blurred = convolve(padded, disc[None])[0]

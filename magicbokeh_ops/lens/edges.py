@@ -1,7 +1,7 @@
 """Edge matting: pixels on a depth edge, split into the two surfaces that they show.
 
 Colours and share of the near and the far surface are estimated from the window around a pixel. Left as they are, the mixed pixels
-of a rim give bright or dark outlines.
+of a rim give bright or dark outlines. Beside light above white a mean says little: there the likeliest of a few shares is taken.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,8 @@ NOTHING = 0.05  # share of a pixel below which it is all of the other surface
 EDGE_REACH, WINDOW_REACH = 2, 3
 CONTEXT = EDGE_REACH + WINDOW_REACH  # pixels around one that what becomes of it depends on
 PIXELS_AT_ONCE = 32768
+SHARES = 16  # of a pixel beside light above white that are tried
+UNSURE = 0.02  # standard deviation of a colour beside light above white that is always allowed for, and 0.05 of the colour
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Split:
     far_radius: Tensor
 
 
-def split_edges(light: Tensor, radius: Tensor, report: Callable[[], None]) -> Split:
+def split_edges(light: Tensor, radius: Tensor, has_lamps: bool, report: Callable[[], None]) -> Split:
     """Near and far surface of a photo's pixels. Away from depth edges the near surface is the pixel.
 
-    light: (C, H, W), linear. radius: (1, H, W), signed.
+    light: (C, H, W), linear. radius: (1, H, W), signed. has_lamps: whether what is above 1 is light of the photo's own.
     """
     light, radius = light.contiguous(), radius.contiguous()  # pixels are written by their number
     nearest = widen(radius[None], EDGE_REACH)[0]
@@ -55,8 +57,14 @@ def split_edges(light: Tensor, radius: Tensor, report: Callable[[], None]) -> Sp
     colors = light.flatten(1)
     for some, threshold in zip(pixels.split(PIXELS_AT_ONCE), between.split(PIXELS_AT_ONCE)):
         report()
-        for plane, values in zip(planes, _unmix(colors[:, some], windows.around(some), threshold)):
+        window = windows.around(some)
+        for plane, values in zip(planes, _unmix(colors[:, some], window, threshold)):
             plane.view(len(plane), -1)[:, some] = values
+        if not has_lamps:
+            continue
+        beside = (window[:-1].amax((0, 2, 3)) > 1).nonzero()[:, 0]
+        for plane, values in zip(planes, _unmix_lamps(colors[:, some[beside]], window[:, beside], threshold[beside])):
+            plane.view(len(plane), -1)[:, some[beside]] = values
     return split
 
 
@@ -100,6 +108,44 @@ def _unmix(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Te
     behind = (far[:-1] + (1 - mix) * miss).clamp(min=0).minimum(color / (1 - mix).clamp(min=NOTHING))
     front = (color - (1 - mix) * behind) / mix.clamp(min=NOTHING)
     return front, mix[None], near[-1:], behind, far[-1:]
+
+
+def _unmix_lamps(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """What `_unmix` gives, for pixels beside a lamp, which a mean of its surroundings does not describe.
+
+    F and B have a variance each, and a is the likeliest of a few shares. A pixel that is like one of its own side is that, however
+    bright a lamp on the other side is. What a mix leaves over goes to the side that is less certain: a lamp's rim to the lamp.
+    """
+    step = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, device=color.device)
+    closeness = torch.exp(-(step[:, None] ** 2 + step**2) / 4.5)
+    is_near = (window[-1] > threshold[:, None, None]).to(color)
+    near, near_variance, unlike_near = _side(color, window, is_near, closeness)
+    far, far_variance, unlike_far = _side(color, window, 1 - is_near, closeness)
+    share = torch.exp(-(step[:, None] ** 2 + step**2) / 2.0)
+    prior = (is_near * (share / share.sum())).sum((1, 2))
+    mixes = torch.linspace(0, 1, SHARES + 1, device=color.device)[:, None]
+    variance = mixes**2 * near_variance + (1 - mixes) ** 2 * far_variance
+    misses = color[:, None] - mixes * near[:-1, None] - (1 - mixes) * far[:-1, None]
+    unlike = (misses**2).sum(0) / variance + len(color) * variance.log()
+    unlike[0], unlike[-1] = unlike_far.minimum(unlike[0]), unlike_near.minimum(unlike[-1])
+    best = (unlike + 4 * (mixes - prior) ** 2).argmin(0, keepdim=True)
+    mix = mixes[best[0]].T
+    miss = misses.gather(1, best.expand(len(color), 1, -1))[:, 0] / variance.gather(0, best)
+    behind = (far[:-1] + (1 - mix) * far_variance * miss).clamp(min=0).minimum(color / (1 - mix).clamp(min=NOTHING))
+    front = (color - (1 - mix) * behind) / mix.clamp(min=NOTHING)
+    return front, mix, near[-1:], behind, far[-1:]
+
+
+def _side(color: Tensor, window: Tensor, is_on_it: Tensor, closeness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (C + 1, N) of one side of a window, its variance (N,), and how unlike any pixel of it a colour is (N,)."""
+    # Pixels that touch the other side hold some of its light; they count where there are no others.
+    inside = -F.max_pool2d(-is_on_it[:, None], 3, 1, 1)[:, 0]
+    counts = inside.where(inside.amax((1, 2), keepdim=True) > 0, is_on_it) > 0
+    mean, spread = _window_mean(window, counts * closeness)
+    doubt = (UNSURE + 0.05 * window[:-1].amax(0)) ** 2
+    unlike = ((color[..., None, None] - window[:-1]) ** 2).sum(0) / doubt + len(color) * doubt.log()
+    nearest = unlike.masked_fill(~counts, torch.inf).amin((1, 2))
+    return mean, spread / len(color) + (UNSURE + 0.05 * mean[:-1].amax(0)) ** 2, nearest
 
 
 def _window_mean(samples: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

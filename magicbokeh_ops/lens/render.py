@@ -204,10 +204,10 @@ class _Photo:
         if settings.tilt:
             ends = torch.stack(settings.levelled(resize(disparity, self.size)).aminmax()).view(1, 1, 1, 2)
         self.lowest, self.highest = settings.radius(ends).flatten().tolist()
-        has_lamps = bool(image.max() > 1)
-        self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed or has_lamps)
+        self.has_lamps = bool(image.max() > 1)
+        self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed or self.has_lamps)
         # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
-        self.has_light_above_white = has_lamps or settings.highlight_boost > 0
+        self.has_light_above_white = self.has_lamps or settings.highlight_boost > 0
 
     @property
     def uncovers(self) -> bool:
@@ -229,7 +229,7 @@ class _Photo:
             alpha = part(self.alpha).clamp(0, 1)
             light = torch.cat([light * alpha, alpha])
         report()
-        return split_edges(light, radius, report)
+        return split_edges(light, radius, self.has_lamps, report)
 
     def put_grain(self, picture: Tensor, amount: float, seed: int) -> None:
         """Add noise to a picture (1, 3 or 4, H, W), in place."""

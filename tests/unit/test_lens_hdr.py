@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from magicbokeh_ops import lens
 from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
@@ -121,3 +122,42 @@ def test_alpha_goes_with_bright_light():
 def test_unknown_colour_spaces_are_refused():
     with pytest.raises(ValueError, match="color_space is 'aces'; it is one of: srgb, linear"):
         lens.render(night(1.0), flat(), 0.5, 1, color_space="aces")
+
+
+def lamp_and_its_light(
+    radius: float, lit: float = 500.0, size: int = 160, finer: int = 20
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A round lamp, whose rim pixels hold a share of its light, and the distance (size, size) of pixels from its middle."""
+    x = (torch.arange(size * finer) + 0.5) / finer - size / 2 - 0.3
+    covered = F.avg_pool2d((torch.hypot(x, x[:, None]) < radius).float()[None, None], finer)
+    x = torch.arange(size) + 0.5 - size / 2 - 0.3
+    return lit * covered.expand(1, 3, -1, -1), torch.hypot(x, x[:, None])
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+@pytest.mark.parametrize("focus", [0.0, 1.0])
+@pytest.mark.parametrize("radius", [0.8, 1.5, 3.0])
+def test_the_rim_of_a_lamp_is_as_far_as_the_lamp(radius, focus, all_of_it):
+    """Its light neither stays sharp on a wall in focus nor lands in a disc as large as the wall's."""
+    light, away = lamp_and_its_light(radius)
+    disparity = 0.5 * (light[:, :1] > 0 if all_of_it else away[None, None] < radius).float()
+    disc = lens.render(light, disparity, focus, 32, color_space="linear")[0, 0]
+    assert disc[away > 16 + radius + 1].sum() < 0.002 * light[0, 0].sum()
+    assert disc[away < radius + 2].max() < 1.03 * disc[(away > radius + 4) & (away < 11)].median()
+
+
+@pytest.mark.parametrize("texture", [0.0, 0.1])
+@pytest.mark.parametrize("lamp", [7.0, 50.0, 500.0])
+def test_a_lamp_beside_something_in_focus_leaves_no_outline_on_it(lamp, texture):
+    torch.manual_seed(0)
+    light = torch.full((1, 3, 128, 128), 0.4)
+    light[..., 64:] = 0.24
+    light += texture * (torch.rand(1, 1, 128, 128) - 0.5)
+    light[..., 62:66, 60:64] = lamp
+    disparity = (torch.arange(128) >= 64).float().expand(1, 1, 128, 128)
+    out = lens.render(light, disparity, 1.0, 32, color_space="linear")
+    beside = (..., slice(60, 68), slice(64, 128))
+    assert (out - light)[beside].abs().max() < 0.01
+    # The light of the lamp is nowhere held back.
+    disc = out[0, 0, 40:88, 62]
+    assert disc.min() > 0.9 * disc.median()

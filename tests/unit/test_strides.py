@@ -203,7 +203,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         [plane(1)],
     ),
     "lens.edges.split_edges": (
-        lambda light, radius: vars(edges.split_edges(light, 8 * radius, lambda: None)),
+        lambda light, radius: vars(edges.split_edges(2 * light, 8 * radius, True, lambda: None)),
         [random(3, 40, 36), plane(1)[0]],
     ),
     "lens.kernels.convolve": (kernels.convolve, [random(4, 40, 36), random(5, 5)]),
