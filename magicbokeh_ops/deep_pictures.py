@@ -94,7 +94,7 @@ def write_deep(path: Path, levels: np.ndarray, kind: str, exif: bytes | None, ic
     """Write (H, W, 3 or 4), uint16, as `kind` PNG or TIFF."""
     codecs, tifffile = _libraries(path)
     if kind == "PNG":
-        content = codecs.png_encode(levels)
+        content = codecs.png_encode(np.ascontiguousarray(levels))
         further = b"" if icc_profile is None else _chunk(b"iCCP", b"profile\0\0" + zlib.compress(icc_profile))
         further += b"" if exif is None else _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
         path.write_bytes(content[:PNG_HEADER] + further + content[PNG_HEADER:])

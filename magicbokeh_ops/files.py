@@ -77,7 +77,7 @@ def read_origin(path: Path) -> Origin:
     Raises ValueError for a file that is no picture.
     """
     if path.suffix.lower() in (*ARRAYS, ".exr"):
-        return Origin()
+        return Origin(is_deep=path.suffix.lower() == ".exr")
     if is_deep(path):
         return Origin(*read_deep_metadata(path), is_deep=True)
     picture = open_picture(path)

@@ -41,7 +41,7 @@ class DefocusMap(io.ComfyNode):
         return widgets.schema(
             node_id="MagicBokehDefocusMap",
             display_name="Focus and Defocus Map",
-            description="Sets the focus by a point, a mask, a detector's box, on the nearest subject or by a value, and tells how "
+            description="Sets the focus by a point or three, a mask, a detector's box, on the nearest subject or by a value, and tells how "
             "blurred every pixel will be.",
             # So that the page can run up to here and no further, for Get depth.
             is_output_node=True,
@@ -62,8 +62,16 @@ class DefocusMap(io.ComfyNode):
                     "middle of focus_box, such as a face. nearest subject: the largest near region. three points: the plane of focus goes through "
                     "all three.",
                 ),
-                widgets.fraction("focus_x", 0.5, "Focus point from the left (0) to the right edge (1), for focus_mode point."),
-                widgets.fraction("focus_y", 0.5, "Focus point from the top (0) to the bottom edge (1), for focus_mode point."),
+                widgets.fraction(
+                    "focus_x",
+                    0.5,
+                    "Focus point from the left (0) to the right edge (1), for focus_mode point and three points.",
+                ),
+                widgets.fraction(
+                    "focus_y",
+                    0.5,
+                    "Focus point from the top (0) to the bottom edge (1), for focus_mode point and three points.",
+                ),
                 widgets.fraction("focus", 0.5, "Disparity in focus, 0 = farthest, 1 = nearest, for focus_mode value."),
                 io.Image.Input("image", optional=True, tooltip="The photo, for the overlay. The maps then get its size."),
                 io.Mask.Input(
