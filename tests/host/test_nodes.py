@@ -220,7 +220,15 @@ def test_what_the_page_gets(host):
     outputs = host.run(defocus("ramp", image="photo", focus_x=0.25))["outputs"]["defocus"]
     assert outputs["magicbokeh_size"] == [64, 48]
     assert outputs["magicbokeh_focus"] == [
-        {"mode": "point", "focus": pytest.approx(0.25, abs=0.02), "k": 8, "focus_range": 0, "falloff": 1}
+        {
+            "mode": "point",
+            "focus": pytest.approx(0.25, abs=0.02),
+            "k": 8,
+            "focus_range": 0,
+            "falloff": 1,
+            "tilt": 0,
+            "tilt_direction": 0,
+        }
     ]
     photo, packed = (Image.open(BytesIO(host.image(outputs[f"magicbokeh_{kind}"][0]))) for kind in ("photo", "disparity"))
     assert photo.size == packed.size == (64, 48)
