@@ -12,13 +12,15 @@ from .clips import is_finite
 OVERSHOOT = 0.1  # of values in 0..1, by which a resampling with a sharp kernel may leave the range
 
 
-def check_image(image: Tensor) -> None:
+def check_image(image: Tensor, name: str = "image") -> None:
     """Raise ValueError unless `image` is a finite (B, 3, H, W) picture."""
     if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        raise ValueError(f"image is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width).")
-    check_not_empty(image, "image")
+        raise ValueError(
+            f"{name} is {image.dtype} of shape {tuple(image.shape)}; it must be floats, (batch, 3, height, width)."
+        )
+    check_not_empty(image, name)
     if not is_finite(image):
-        raise ValueError("image holds NaN or infinite values; check where they come from.")
+        raise ValueError(f"{name} holds NaN or infinite values; check where they come from.")
 
 
 def check_levels(image: Tensor, name: str = "image") -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..windows import widen
 from .edges import EDGE, Split
+from .pyramid import halve, levels_of, pull
 
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
 DEPTHS = 8
@@ -96,7 +97,7 @@ class Behind:
         for i in range(DEPTHS):
             if self.known[i]:
                 report()
-                self.filled[i] = _pull(_levels(sums[i : i + 1]))[0]
+                self.filled[i] = pull(levels_of(sums[i : i + 1]))[0]
 
     def hidden(self, split: Split, rows: slice, cols: slice, report: Callable[[], None]) -> Hidden:
         """The surface behind in a part of the picture, whose `split` begins at multiples of `COARSE`."""
@@ -118,8 +119,8 @@ class Behind:
             if not self.known[i] or not here.any():
                 continue
             weight = seen * (split.far_radius <= depth)
-            level = _halve(torch.cat([source * weight, weight])[None])
-            filled = _pull([level, _halve(level), _halve(_halve(level))], of_part(self.filled[i : i + 1], COARSE))
+            level = halve(torch.cat([source * weight, weight])[None])
+            filled = pull([level, halve(level), halve(halve(level))], of_part(self.filled[i : i + 1], COARSE))
             report()
             filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[0]
             hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
@@ -140,30 +141,3 @@ def _seen(split: Split) -> Tensor:
 
 def _to_pixels(cells: Tensor, size: Sequence[int]) -> Tensor:
     return cells.repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)[:, : size[0], : size[1]]
-
-
-def _levels(planes: Tensor) -> list[Tensor]:
-    """Premultiplied planes and their weight, (1, C + 1, H, W), and ever coarser means of them."""
-    levels = [planes]
-    while max(levels[-1].shape[-2:]) > 1:
-        levels.append(_halve(levels[-1]))
-    return levels
-
-
-def _pull(levels: list[Tensor], filled: Tensor | None = None) -> Tensor:
-    """Mean planes (1, C, H, W) at the first level, holes filled from the coarser ones. filled: of the level after the last."""
-    means = [level[:, :-1] / level[:, -1:].clamp(min=1e-12) for level in levels]
-    if filled is None:
-        filled = means[-1]
-    for level, mean in reversed(list(zip(levels, means))):
-        trust = (2 * level[:, -1:]).clamp(max=1)
-        if filled.shape != mean.shape:
-            filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., : mean.shape[-2], : mean.shape[-1]]
-        filled = mean * trust + filled * (1 - trust)
-    return filled
-
-
-def _halve(planes: Tensor) -> Tensor:
-    """Mean of 2 x 2 pixels, zeros beyond an odd border (bilinear at half scale is just that, and the fastest way)."""
-    planes = F.pad(planes, (0, planes.shape[-1] % 2, 0, planes.shape[-2] % 2))
-    return F.interpolate(planes, scale_factor=0.5, mode="bilinear")

@@ -20,25 +20,21 @@ import torch
 from torch import Tensor
 
 from ..aperture import Aperture
-from ..color import linear_to_srgb, srgb_to_linear
 from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
-from ..grain import add, measure
 from ..planes import check_range
 from . import behind, edges
 from .behind import DEPTHS, Behind
 from .bins import Bins
 from .compose import Composer, Report
-from .edges import EDGE, Split, split_edges
+from .edges import Split
+from .photo import Photo
 from .settings import Settings
-from .tiles import Block, Tile, bands, blocks, tile_rows
+from .tiles import BAND, Block, Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
-BAND = 2**20  # pixels that are surveyed at once
 # Steps of the progress for a tile, about as they share its time, and reports of splitting a band of an ordinary photo.
 SPLITTING, FILLING, COMPOSING, SPLITS = 4, 3, 10, 4
 COLOR_SPACES = ("srgb", "linear")
-BRIGHTEST_BOOST = 1e4  # linear light that is not made brighter still
-FAINTEST = 1 / 512  # alpha, half a level of 8 bit: below, where a colour would be the transforms' rounding, it fades to black
 STRONGEST_BOOST = 16.0  # stops; by then all that is bright is as bright as can be
 
 
@@ -64,6 +60,9 @@ def render(
     tilt_direction: float = 0.0,
     grain: float = 0.0,
     grain_seed: int | Sequence[int] = 0,
+    matte: Tensor | None = None,
+    background: Tensor | None = None,
+    background_disparity: Tensor | None = None,
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
@@ -81,6 +80,10 @@ def render(
     focus_range: depth, in disparity, that stays sharp around the focus. falloff: power with which the blur grows from there.
     tilt, tilt_direction: of the focal plane, as for `focal_plane.slopes`; focus is then that of the middle of the picture.
     grain: how much of the photo's noise is put back where the blur takes it away, 0..1. grain_seed: of it, one or one per image.
+    matte: (B or 1, 1, H, W) in [0, 1], coverage of the subject. Around its outline, both surfaces are photographed as layers, and the
+    disparity of each side comes from its pixels well inside.
+    background: (B or 1, 3, H, W), the photo without the subject (a clean plate), which shows what is hidden; needs `matte`.
+    background_disparity: (B or 1, 1, h, w) of it, else that of the photo around the subject is continued.
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W), with `alpha` (B, 4, H, W), of at least 0 in sRGB, and up to 1 where the photo holds no more and nothing is
@@ -102,19 +105,31 @@ def render(
     if alpha is not None:
         check_map(alpha, "alpha")
         check_range(alpha, "alpha")
-        if alpha.shape[-2:] != size:
-            raise ValueError(
-                f"alpha is {alpha.shape[-1]} x {alpha.shape[-2]} pixels, image {size[1]} x {size[0]}; make them one size."
-            )
-        alpha = match_batch(alpha, frames, "alpha")
+        alpha = match_batch(_of_size(alpha, size, "alpha"), frames, "alpha")
     check_same_shape(disparity, size, "disparity")
     disparity = match_batch(disparity, frames, "disparity")
-    ends = torch.stack([disparity.amin((1, 2, 3)), disparity.amax((1, 2, 3))], 1)[:, None, None]
+    if matte is not None:
+        check_map(matte, "matte")
+        check_range(matte, "matte")
+        matte = match_batch(_of_size(matte, size, "matte"), frames, "matte")
+    for name, given in (("background", background), ("background_disparity", background_disparity)):
+        if given is not None and matte is None:
+            raise ValueError(f"{name} needs a matte, which says where the subject is.")
+    if background is not None:
+        check_image(background, "background")
+        background = match_batch(_of_size(background, size, "background"), frames, "background")
+    given = [disparity]
+    if background_disparity is not None:
+        check_map(background_disparity, "background_disparity")
+        check_same_shape(background_disparity, size, "background_disparity")
+        background_disparity = match_batch(background_disparity, frames, "background_disparity")
+        given.append(background_disparity)
+    ends = torch.stack([end for part in given for end in (part.amin((1, 2, 3)), part.amax((1, 2, 3)))], 1)[:, None, None]
     signed_radius(ends, focus, k, focus_range, falloff, tilt, tilt_direction)  # refuses what can't be a focus or an aperture
     seeds = [grain_seed] * frames if isinstance(grain_seed, int) else grain_seed
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
     photos = [
-        _Photo(
+        Photo(
             image[i],
             None if alpha is None else alpha[i],
             disparity[i : i + 1],
@@ -134,10 +149,14 @@ def render(
             ),
             aperture,
             device,
+            *(None if part is None else part[i] for part in (matte, background)),
+            None if background_disparity is None else background_disparity[i : i + 1],
         )
         for i in range(frames)
     ]
-    parts = [blocks(tile_rows(size, photo.bins.reach, aperture), size, block, CONTEXT) for photo in photos]
+    parts = [
+        blocks(tile_rows(size, photo.bins.reach, aperture), size, block, photo.context + behind.CONTEXT) for photo in photos
+    ]
     report = _Steps(sum(_steps(photo, some) for photo, some in zip(photos, parts)), progress)
     out = image.new_empty(frames, 3 if alpha is None else 4, *size)
     out[:, :3] = image
@@ -179,76 +198,15 @@ def memory_needed(size: Sequence[int], largest_radius: float, aperture: Aperture
     return max(165 * largest, 70 * largest + 300 * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
 
 
-CONTEXT = edges.CONTEXT + behind.CONTEXT
-
-
-class _Photo:
-    """One frame: light and signed radius of any part of it, and the radii that blurs are made for.
-
-    image: (3, H, W). alpha: (1, H, W) or None. disparity: (1, 1, h, w). ends: its lowest and highest value, (1, 1, 1, 2).
-    """
-
-    def __init__(
-        self,
-        image: Tensor,
-        alpha: Tensor | None,
-        disparity: Tensor,
-        ends: Tensor,
-        settings: Settings,
-        aperture: Aperture,
-        device: torch.device | str | None,
-    ):
-        self.image, self.alpha, self.disparity, self.settings = image, alpha, disparity, settings
-        self.size = settings.size
-        self.device = torch.device(image.device if device is None else device)
-        if settings.tilt:
-            ends = torch.stack(settings.levelled(resize(disparity, self.size)).aminmax()).view(1, 1, 1, 2)
-        self.lowest, self.highest = settings.radius(ends).flatten().tolist()
-        self.has_lamps = bool(image.max() > 1)
-        self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed or self.has_lamps)
-        # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
-        self.has_light_above_white = self.has_lamps or settings.highlight_boost > 0
-
-    @property
-    def uncovers(self) -> bool:
-        """Whether two surfaces differ by an edge, so that the farther one shows where the nearer one covers it in the photo."""
-        return self.highest - self.lowest >= EDGE
-
-    def split(self, rows: slice, cols: slice, report: Report) -> Split:
-        """Both surfaces of every pixel in a part of the picture."""
-
-        def part(plane: Tensor) -> Tensor:
-            return plane[..., rows, cols].to(self.device, torch.float32)
-
-        image = part(self.image)
-        radius = self.settings.radius(self.settings.levelled(part(self.disparity), rows, cols))[0]
-        light = (
-            image if self.settings.color_space == "linear" else _boost_highlights(image, radius, self.settings.highlight_boost)
+def _of_size(planes: Tensor, size: Sequence[int], name: str) -> Tensor:
+    if planes.shape[-2:] != size:
+        raise ValueError(
+            f"{name} is {planes.shape[-1]} x {planes.shape[-2]} pixels, image {size[1]} x {size[0]}; make them one size."
         )
-        if self.alpha is not None:
-            alpha = part(self.alpha).clamp(0, 1)
-            light = torch.cat([light * alpha, alpha])
-        report()
-        return split_edges(light, radius, self.has_lamps, report)
+    return planes
 
-    def put_grain(self, picture: Tensor, amount: float, seed: int) -> None:
-        """Add noise to a picture (1, 3 or 4, H, W), in place."""
-        alpha = None if self.alpha is None else self.alpha[None]
-        noise = measure(self.image[None], alpha, self.settings.color_space)
-        radius = self.settings.radius(self.settings.levelled(self.disparity.float()))
-        if self.alpha is not None:
-            alpha = picture[:, 3:].where(picture[:, 3:] > FAINTEST, 0.0)
-        picture[:, :3] = add(picture[:, :3], noise, radius.to(picture.device), amount, seed, alpha)
 
-    def colors(self, light: Tensor) -> Tensor:
-        """Colours (3, h, w) of linear light, or those of (4, h, w) with their alpha."""
-        if self.alpha is not None:
-            alpha = light[3:].clamp(0, 1)
-            light = light[:3] / alpha.clamp(min=FAINTEST) * (alpha / FAINTEST).clamp(max=1)
-        colors = light if self.settings.color_space == "linear" else linear_to_srgb(light)
-        if not self.has_light_above_white:
-            colors = colors.clamp(max=1)
-        return colors if self.alpha is None else torch.cat([colors, alpha])
+CONTEXT = edges.CONTEXT + behind.CONTEXT
 
 
 class _Steps:
@@ -273,7 +231,7 @@ class _Steps:
         self.reports += 1
 
 
-def _steps(photo: _Photo, parts: list[Block]) -> int:
+def _steps(photo: Photo, parts: list[Block]) -> int:
     """Steps of the stages of `_tiles`."""
     tiles = sum(len(part.tiles) for part in parts)
     return tiles * (SPLITTING + COMPOSING) + photo.uncovers * (tiles * FILLING + _surveying(parts))
@@ -284,9 +242,9 @@ def _surveying(parts: list[Block]) -> int:
     return SPLITTING * (1 if len(parts) == 1 else sum(len(part.tiles) for part in parts))
 
 
-def _tiles(photo: _Photo, parts: list[Block], aperture: Aperture, report: _Steps) -> Iterator[tuple[Tile, Tensor]]:
+def _tiles(photo: Photo, parts: list[Block], aperture: Aperture, report: _Steps) -> Iterator[tuple[Tile, Tensor]]:
     """All tiles of a photo and their light (C, rows, cols)."""
-    photo.disparity = resize(photo.disparity, photo.size)
+    photo.prepare(report)
     whole = behind = hidden = None
     if len(parts) == 1:
         whole = _split(photo, parts[0], report)
@@ -300,21 +258,23 @@ def _tiles(photo: _Photo, parts: list[Block], aperture: Aperture, report: _Steps
         if behind is not None:
             report.begin(FILLING * len(part.tiles), 2 * DEPTHS)
             hidden = behind.hidden(split, part.rows, part.cols, report)
+            if photo.plate is not None:
+                hidden = photo.with_plate(hidden, part.rows, part.cols)
         for tile in part.tiles:
             report.begin(COMPOSING, composer.reports)
             yield tile, composer.tile(tile, part, split, hidden)
 
 
-def _split(photo: _Photo, part: Block, report: _Steps) -> Split:
+def _split(photo: Photo, part: Block, report: _Steps) -> Split:
     report.begin(SPLITTING * len(part.tiles), SPLITS * (1 + part.pixels // BAND))
     return photo.split(part.rows, part.cols, report)
 
 
-def _survey(photo: _Photo, whole: Split | None, extent: float, report: Report) -> Behind:
+def _survey(photo: Photo, whole: Split | None, extent: float, report: Report) -> Behind:
     """What is to be known of the whole picture before its parts are worked on, which takes some rows at once."""
     channels = 3 if photo.alpha is None else 4
     behind = Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device)
-    for rows, around in bands(photo.size[0], BAND // photo.size[1], edges.CONTEXT):
+    for rows, around in bands(photo.size[0], BAND // photo.size[1], photo.context):
         report()
         if whole is not None:
             behind.survey(whole, rows, rows)
@@ -323,18 +283,3 @@ def _survey(photo: _Photo, whole: Split | None, extent: float, report: Report) -
             behind.survey(split, rows, slice(rows.start - around.start, rows.stop - around.start))
     behind.finish(report)
     return behind
-
-
-def _boost_highlights(image: Tensor, radius: Tensor, stops: float) -> Tensor:
-    """Linear light of an sRGB photo, with what the sensor clipped given back where it is out of focus.
-
-    Fades in from sRGB 0.8 to 1 and from 1 to 3 pixels of blur: a sharp highlight stays as it is. Fades out up to 1.2, above which
-    light is known and was not clipped.
-    """
-    light = srgb_to_linear(image)
-    if stops == 0:
-        return light
-    brightest = image.amax(0, keepdim=True)
-    bright = ((0.2 - (brightest - 1).abs()) / 0.2).clamp(0, 1)
-    blurred = ((radius.abs() - 1) / 2).clamp(0, 1)
-    return light.maximum((light * torch.exp2(stops * bright**2 * blurred)).clamp(max=BRIGHTEST_BOOST))

@@ -11,6 +11,7 @@ from ..aperture import Aperture
 from .bins import level_of
 
 TILE = 1024  # padded side of a tile in pixels, unless the blur asks for more
+BAND = 2**20  # pixels that are surveyed at once
 FIELD_CELLS = 8  # along the longer side, at least; the aperture's shape is interpolated between their centres
 FIELD_CELL_SIDE = 512  # pixels, of the largest cell
 ALIGNED = 16  # rows and columns that blocks start at multiples of: the coarsest cell that is looked at within one

@@ -46,7 +46,7 @@ def test_blocks_equal_the_whole(monkeypatch, k, options):
         splits.append(tuple(light.shape[-2:]))
         return split_edges(light, *rest)
 
-    with patch("magicbokeh_ops.lens.render.split_edges", counted):
+    with patch("magicbokeh_ops.lens.photo.split_edges", counted):
         whole = render(image, disparity, 0.3, k, **options)
         once = len(splits)
         in_blocks = render(image, disparity, 0.3, k, block=1, **options)

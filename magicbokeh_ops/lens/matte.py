@@ -1,0 +1,172 @@
+"""Matting by a given matte: both surfaces of every pixel around the outline of a subject, whose coverage is known.
+
+1. Disparity of either side, from its pixels well inside: at the outline that of a network is a ramp, which need not lie where the
+   outline is. Pixels beside it keep their disparity if it is like that of their side.
+2. Colours of either side, continued into mixed pixels by a push-pull pyramid (Gortler et al. 1996), and then moved such that the mix
+   is the photo. With a clean plate, the farther colours are the plate's.
+
+What is coarse is known for the whole picture in cells, from a survey; what is fine is found for each part.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..windows import widen
+from .edges import EDGE, EDGE_REACH, Split
+from .pyramid import halve, levels_of, pull
+
+CONTEXT = (
+    48  # pixels around one that its sides depend on, besides what is known of the whole picture: three of the coarsest cells
+)
+SURE = 0.98  # coverage of a pixel that shows one surface
+SMALLEST_CELL, LARGEST_CELL, CELLS = (
+    4,
+    16,
+    256,
+)  # pixels per side of a cell, such that there are about so many along the picture
+DEEP = 2  # cells from the outline beyond which the disparity is that of one surface
+SHALLOW = 1e-3  # weight of other pixels, beside 1 for those deep inside
+SOFT = 0.1
+DEBUG = 0
+LIKE = 0.25  # of the step between both sides, by which the disparity of a pixel may differ from that of its side
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both surfaces of the pixels in a part of the picture (C, H, W): linear light and disparity."""
+
+    near_color: Tensor
+    near_disparity: Tensor
+    far_color: Tensor
+    far_disparity: Tensor
+
+
+class Matte:
+    """A matte, and what is known of its two sides for the whole picture.
+
+    alpha: (1, H, W), coverage of the nearer side.
+    """
+
+    def __init__(self, alpha: Tensor, channels: int, device: torch.device):
+        self.alpha, self.channels, self.device = alpha, channels, device
+        size = alpha.shape[-2:]
+        self.cell = SMALLEST_CELL
+        while self.cell < LARGEST_CELL and max(size) > CELLS * self.cell:
+            self.cell *= 2
+        cells = [-(-length // self.cell) for length in size]
+        # Of both sides: light, disparity and weight of the sure pixels in each cell.
+        self.sums = torch.zeros(2, channels + 2, *cells, device=device)
+        self.reaches = [1]
+        while self.reaches[-1] < 4 * self.cell:
+            self.reaches.append(2 * self.reaches[-1])
+        self.missed = torch.zeros(2, len(self.reaches))
+
+    def part(self, rows: slice, cols: slice = slice(None)) -> Tensor:
+        return self.alpha[..., rows, cols].to(self.device, torch.float32).clamp(0, 1)
+
+    def survey(self, light: Tensor, disparity: Tensor, rows: slice) -> None:
+        """Note what is needed of some rows of the picture: light (C, h, W) and disparity (1, h, W)."""
+        alpha = self.part(rows)
+        cells = slice(rows.start // self.cell, -(-rows.stop // self.cell))
+        for side, sure in enumerate((alpha >= SURE, alpha <= 1 - SURE)):
+            planes = torch.cat([torch.cat([light, disparity]) * sure, sure.to(light)])
+            self.sums[side, :, cells] = F.avg_pool2d(planes[None], self.cell, ceil_mode=True)[0]
+
+    def finish(self) -> None:
+        """Conclude the survey: colours and disparity of both sides in every cell."""
+        weight = self.sums[:, -1:]
+        deep = -widen(-weight, DEEP)
+        trust = (deep >= 1).to(weight) + SHALLOW
+        planes = torch.cat([self.sums[:, -2:-1], weight], 1) * trust
+        near = pull(levels_of(planes[:1]))
+        mean = planes[1:, :1] / planes[1:, 1:].clamp(min=1e-12)
+        # What stands in front of the subject is not behind it.
+        behind = torch.where(mean < near, 1.0, SHALLOW)
+        far = pull(levels_of(planes[1:] * behind)).minimum(near)
+        colors = pull(levels_of(torch.cat([self.sums[:, :-2], weight], 1)))
+        self.near_disparity, self.far_disparity = near, far
+        self.near_color, self.far_color = colors[:1], colors[1:]
+
+    def look_closer(self, disparity: Tensor, around: slice, inside: slice) -> None:
+        """Note how far from the outline the disparity (1, h, W) of some rows is not that of the subject."""
+        alpha = self.part(around)
+        cols = slice(0, alpha.shape[-1])
+        near, far = (self._enlarged(coarse, around, cols) for coarse in (self.near_disparity, self.far_disparity))
+        miss = ((near - disparity) / (near - far).clamp(min=1e-6)).clamp(0, 1) * (near - far > 0.02)
+        here = alpha >= SURE
+        for i, reach in enumerate(self.reaches):
+            inner = here & (-widen(-alpha[None], reach)[0] >= SURE)
+            ring = (here & ~inner)[:, inside]
+            self.missed[:, i] += torch.stack([(miss[:, inside] * ring).sum(), ring.sum()]).to(self.missed)
+            here = inner
+
+    def conclude(self) -> None:
+        missed = (self.missed[0] / self.missed[1].clamp(min=1)).tolist()
+        soft = [reach for reach, share in zip(self.reaches, missed) if share > SOFT]
+        self.softness = 2 * soft[-1] if soft else 0
+        print("soft", [round(m,2) for m in missed], self.softness) if DEBUG else 0
+
+    def far(self, rows: slice, cols: slice) -> Tensor:
+        """Disparity (1, h, w) of what is behind the subject in a part of the picture that begins at multiples of 16 pixels."""
+        return self._enlarged(self.far_disparity, rows, cols)
+
+    def sides(self, light: Tensor, disparity: Tensor, alpha: Tensor, rows: slice, cols: slice) -> Sides:
+        """Both sides in a part of the picture that begins at multiples of 16 pixels: light (C, h, w), disparity and alpha (1, h, w)."""
+
+        def continued(planes: Tensor, known: Tensor, coarse: Tensor) -> Tensor:
+            levels = [torch.cat([planes * known, known.to(planes)])[None]]
+            while 2 ** len(levels) < self.cell:
+                levels.append(halve(levels[-1]))
+            return pull(levels, self._of_part(coarse, rows, cols))[0]
+
+        is_near, is_far = alpha >= SURE, alpha <= 1 - SURE
+        near, far = (self._enlarged(coarse, rows, cols) for coarse in (self.near_disparity, self.far_disparity))
+        step = LIKE * (near - far)
+        if self.softness:
+            beside = (widen(alpha[None], self.softness) + widen(-alpha[None], self.softness))[0] > 0
+            own_near = is_near & ~(beside & (disparity < near - step))
+            own_far = is_far & ~(beside & (disparity > far + step) & (disparity < near + step))
+        else:
+            own_near, own_far = is_near, is_far
+        near = torch.where(own_near, disparity, continued(disparity, own_near, self.near_disparity))
+        behind = continued(disparity, own_far & (disparity < near), self.far_disparity)
+        far = torch.where(own_far, disparity, behind.minimum(near))
+        return Sides(continued(light, is_near, self.near_color), near, continued(light, is_far, self.far_color), far)
+
+    def _of_part(self, planes: Tensor, rows: slice, cols: slice) -> Tensor:
+        top, bottom, left, right = (
+            end // self.cell for end in (rows.start, rows.stop + self.cell - 1, cols.start, cols.stop + self.cell - 1)
+        )
+        return planes[..., top:bottom, left:right]
+
+    def _enlarged(self, coarse: Tensor, rows: slice, cols: slice) -> Tensor:
+        planes = F.interpolate(self._of_part(coarse, rows, cols), scale_factor=self.cell, mode="bilinear")[0]
+        return planes[:, : rows.stop - rows.start, : cols.stop - cols.start]
+
+
+def unmix(light: Tensor, alpha: Tensor, near: Tensor, far: Tensor, far_is_known: bool = False) -> tuple[Tensor, Tensor]:
+    """Colours (C, h, w) of both sides, moved such that their mix is the light of every pixel."""
+    share = 1 - alpha
+    if not far_is_known:
+        far = (far + share * (light - alpha * near - share * far) / (alpha**2 + share**2)).clamp(min=0)
+    # Neither side is darker than black, nor the nearer one a light that the photo does not show.
+    some = alpha.clamp(min=1e-6)
+    brightest = torch.maximum(near, light).clamp(min=1).minimum(light / some)
+    near = torch.where(alpha > 0, ((light - share * far) / some).clamp(min=0).minimum(brightest), near)
+    return near, torch.where(share > 0, (light - alpha * near) / share.clamp(min=1e-6), far)
+
+
+def with_matte(split: Split, alpha: Tensor, colors: tuple[Tensor, Tensor], radii: tuple[Tensor, Tensor]) -> Split:
+    """A split in which the pixels around the outline of a matte are mixed as it says, where its two sides differ by an edge."""
+    outline = (widen(alpha[None], EDGE_REACH) + widen(-alpha[None], EDGE_REACH))[0] > 0
+    here = outline & (radii[0] - radii[1] >= EDGE)
+    return Split(
+        torch.where(here, colors[0], split.near_color),
+        torch.where(here, alpha, split.near_weight),
+        torch.where(here, radii[0], split.near_radius),
+        torch.where(here, colors[1], split.far_color),
+        torch.where(here, radii[1], split.far_radius),
+    )
