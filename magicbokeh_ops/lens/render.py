@@ -195,7 +195,8 @@ def memory_needed(size: Sequence[int], largest_radius: float, aperture: Aperture
     largest = max(min(BAND, pixels), *(part.pixels for part in blocks(rows, size, block, CONTEXT)))
     tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     # Either a block is taken apart, or a tile of it put together.
-    return max(165 * largest, 70 * largest + 300 * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
+    blurred = 520 if aperture.colored else 300
+    return max(165 * largest, 70 * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
 
 
 def _of_size(planes: Tensor, size: Sequence[int], name: str) -> Tensor:
