@@ -5,6 +5,7 @@ multiplication of transmittances leaks the background through every slanted surf
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..aperture import Aperture
 from ..windows import widen
 from .behind import Hidden
-from .bins import Bins, Fragments, Layer
+from .bins import Bins, Fragments, Layer, Surface
 from .edges import Split
 from .kernels import convolve, kernel
 from .tiles import Block, Tile
@@ -23,6 +24,15 @@ Report = Callable[[], None]
 # Rows and columns of a tile at some resolution, and planes (C + G, h, w) there: premultiplied colour and its coverage, one for all
 # colours, or one for each where the aperture differs between them.
 Placed = tuple[slice, slice, Tensor]
+
+
+@dataclass(frozen=True)
+class Front:
+    """What is in front of a clean plate: surfaces of a block, and which near and far ones (1, H, W) of the plate's picture they stand for."""
+
+    surfaces: list[Surface]
+    near: Tensor
+    far: Tensor
 
 
 class Composer:
@@ -36,7 +46,7 @@ class Composer:
         layers = [layer for some in (bins, behind) if some is not None for _, group in some.groups() for layer in group]
         self.reports = 1 + sum(len(layer.radii) + 2 * (len(layer.radii) > 1) for layer in layers)  # of a tile
 
-    def tile(self, tile: Tile, block: Block, split: Split, hidden: Hidden | None) -> Tensor:
+    def tile(self, tile: Tile, block: Block, split: Split, hidden: Hidden | None, front: Front | None = None) -> Tensor:
         """Linear light (C, rows, cols) of one tile of a block."""
         device = split.near_color.device
         rows = (tile.from_rows - block.rows.start).to(device)[:, None]
@@ -49,6 +59,8 @@ class Composer:
         near_weight = crop(split.near_weight)
         near = crop(split.near_color), crop(split.near_radius), near_weight
         far = crop(split.far_color), crop(split.far_radius), 1 - near_weight
+        if front is not None:
+            near, far = (*near[:2], near_weight * ~crop(front.near)), (*far[:2], far[2] * ~crop(front.far))
         fragments = Fragments([near, far], self.bins)
         darkest = -widen(-near[0].minimum(far[0])[None], DARKEST_REACH)[0]
         del near, far
@@ -61,6 +73,11 @@ class Composer:
             self._add_hidden(behind, fragments, size, tile.field)
         colors = len(light)
         light = light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
+        if front is not None:
+            surfaces = [(crop(color), crop(radius), crop(weight)) for color, radius, weight in front.surfaces]
+            darkest = -widen(-torch.stack([color for color, _, _ in surfaces]).amin(0)[None], DARKEST_REACH)[0]
+            nearer, gap = self._seen(Fragments(surfaces, self.bins), darkest, size, tile.field)
+            light = nearer + gap * light
         inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
         return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
 

@@ -21,6 +21,7 @@ from .pyramid import halve, levels_of, pull
 CONTEXT = (
     48  # pixels around one that its sides depend on, besides what is known of the whole picture: three of the coarsest cells
 )
+FAINTEST = 1 / 256  # coverage that is none, as that of the tails of a blur
 SURE = 0.98  # coverage of a pixel that shows one surface
 SMALLEST_CELL, LARGEST_CELL, CELLS = (
     4,
@@ -65,7 +66,8 @@ class Matte:
         self.missed = torch.zeros(2, len(self.reaches))
 
     def part(self, rows: slice, cols: slice = slice(None)) -> Tensor:
-        return self.alpha[..., rows, cols].to(self.device, torch.float32).clamp(0, 1)
+        alpha = self.alpha[..., rows, cols].to(self.device, torch.float32)
+        return torch.where(alpha < FAINTEST, 0.0, torch.where(alpha > 1 - FAINTEST, 1.0, alpha))
 
     def survey(self, light: Tensor, disparity: Tensor, rows: slice) -> None:
         """Note what is needed of some rows of the picture: light (C, h, W) and disparity (1, h, W)."""
@@ -77,18 +79,19 @@ class Matte:
 
     def finish(self) -> None:
         """Conclude the survey: colours and disparity of both sides in every cell."""
+        self.near_color, self.far_color = (pull(levels_of(side[None, [*range(self.channels), -1]])) for side in self.sums)
+        self._continue_disparity(DEEP)
+
+    def _continue_disparity(self, deep: int) -> None:
+        """From cells that are at least some cells from the other side."""
         weight = self.sums[:, -1:]
-        deep = -widen(-weight, DEEP)
-        trust = (deep >= 1).to(weight) + SHALLOW
-        planes = torch.cat([self.sums[:, -2:-1], weight], 1) * trust
+        inside = -widen(-weight, deep) if deep else weight
+        planes = torch.cat([self.sums[:, -2:-1], weight], 1) * ((inside >= 1).to(weight) + SHALLOW if deep else 1.0)
         near = pull(levels_of(planes[:1]))
         mean = planes[1:, :1] / planes[1:, 1:].clamp(min=1e-12)
         # What stands in front of the subject is not behind it.
-        behind = torch.where(mean < near, 1.0, SHALLOW)
-        far = pull(levels_of(planes[1:] * behind)).minimum(near)
-        colors = pull(levels_of(torch.cat([self.sums[:, :-2], weight], 1)))
-        self.near_disparity, self.far_disparity = near, far
-        self.near_color, self.far_color = colors[:1], colors[1:]
+        far = pull(levels_of(planes[1:] * torch.where(mean < near, 1.0, SHALLOW)))
+        self.near_disparity, self.far_disparity = near, far.minimum(near)
 
     def look_closer(self, disparity: Tensor, around: slice, inside: slice) -> None:
         """Note how far from the outline the disparity (1, h, W) of some rows is not that of the subject."""
@@ -107,7 +110,12 @@ class Matte:
         missed = (self.missed[0] / self.missed[1].clamp(min=1)).tolist()
         soft = [reach for reach, share in zip(self.reaches, missed) if share > SOFT]
         self.softness = 2 * soft[-1] if soft else 0
-        print("soft", [round(m,2) for m in missed], self.softness) if DEBUG else 0
+        self._continue_disparity(-(-self.softness // self.cell))
+        print("soft", [round(m, 2) for m in missed], self.softness) if DEBUG else 0
+
+    def near(self, rows: slice, cols: slice) -> Tensor:
+        """Disparity (1, h, w) of the subject, continued, in a part of the picture that begins at multiples of 16 pixels."""
+        return self._enlarged(self.near_disparity, rows, cols)
 
     def far(self, rows: slice, cols: slice) -> Tensor:
         """Disparity (1, h, w) of what is behind the subject in a part of the picture that begins at multiples of 16 pixels."""
@@ -150,6 +158,27 @@ class Matte:
 def unmix(light: Tensor, alpha: Tensor, near: Tensor, far: Tensor, far_is_known: bool = False) -> tuple[Tensor, Tensor]:
     """Colours (C, h, w) of both sides, moved such that their mix is the light of every pixel."""
     share = 1 - alpha
+    import os
+
+    N = int(os.environ.get("N", "10"))
+    S = float(os.environ.get("S", "1e-3"))
+    E = float(os.environ.get("E", "0.05"))
+
+    def around(planes, weights):
+        p = F.pad(planes[None], (1, 1, 1, 1), mode="replicate")[0]
+        sides = [p[:, :-2, 1:-1], p[:, 2:, 1:-1], p[:, 1:-1, :-2], p[:, 1:-1, 2:]]
+        return sum(w * q for w, q in zip(weights, sides)) / sum(weights)
+
+    ap = F.pad(alpha[None], (1, 1, 1, 1), mode="replicate")[0]
+    ws = [E + (q - alpha).abs() for q in (ap[:, :-2, 1:-1], ap[:, 2:, 1:-1], ap[:, 1:-1, :-2], ap[:, 1:-1, 2:])]
+    for _ in range(N):
+        near, old = around(near, ws), far
+        if not far_is_known:
+            far = around(far, ws)
+        miss = (light - alpha * near - share * far) / (S + alpha**2 + (0 if far_is_known else share**2))
+        near = (near + alpha * miss).clamp(min=0)
+        if not far_is_known:
+            far = (far + share * miss).clamp(min=0)
     if not far_is_known:
         far = (far + share * (light - alpha * near - share * far) / (alpha**2 + share**2)).clamp(min=0)
     # Neither side is darker than black, nor the nearer one a light that the photo does not show.

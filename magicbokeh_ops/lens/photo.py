@@ -10,7 +10,7 @@ from ..planes import resize
 from . import edges, matte
 from .behind import Hidden
 from .bins import Bins
-from .compose import Report
+from .compose import Front, Report
 from .edges import EDGE, Split, split_edges
 from .matte import Matte, unmix, with_matte
 from .settings import Settings
@@ -103,16 +103,31 @@ class Photo:
             colors = unmix(light, alpha, sides.near_color, plate, far_is_known=True)
         return with_matte(split, alpha, colors, (near, far))
 
-    def with_plate(self, hidden: Hidden, rows: slice, cols: slice) -> Hidden:
-        """What lies behind in a part of the picture, with what the clean plate shows of it."""
-        color, radius = self._plate(rows, cols)
+    def plate_split(self, rows: slice, cols: slice, report: Report) -> Split:
+        """Both surfaces of every pixel of the clean plate, which is the photo where that does not show the subject."""
+        assert self.matte is not None and self.plate is not None
+        split = self.split(rows, cols, report)
+        alpha = self.matte.part(rows, cols)
+        radius = self._radius(self._part(self.disparity, rows, cols)[0], rows, cols)
+        light = self._light(self.image, radius, self.alpha, rows, cols)
+        color, behind = self._plate(rows, cols)
+        light = torch.where(alpha == 1, color, torch.where(alpha > 0, split.far_color, light))
+        return split_edges(light, torch.where(alpha > 0, behind, radius), self.has_lamps, report)
+
+    def front(self, split: Split, hidden: Hidden | None, rows: slice, cols: slice) -> Front:
+        """What is in front of the clean plate: the subject, what it hides of itself, and what stands in front of it."""
         assert self.matte is not None
-        subject = self.matte.part(rows, cols) > 0
-        return Hidden(
-            torch.where(subject, color, hidden.color),
-            hidden.radius if self.plate_disparity is None else torch.where(subject, radius, hidden.radius),
-            torch.where(subject, (hidden.weight > 0).to(color), hidden.weight),
-        )
+        alpha = self.matte.part(rows, cols)
+        subject = self._radius(self.matte.near(rows, cols), rows, cols)
+        near, far = ((alpha == 0) & (surface > subject + EDGE) for surface in (split.near_radius, split.far_radius))
+        surfaces = [
+            (split.near_color, split.near_radius, split.near_weight * (near | (alpha > 0))),
+            (split.far_color, split.far_radius, (1 - split.near_weight) * (far | (alpha == 1))),
+        ]
+        if hidden is not None:
+            own = (alpha == 1) & (hidden.radius > self._plate(rows, cols)[1] + EDGE)
+            surfaces.append((hidden.color, hidden.radius, own & (hidden.weight > 0)))
+        return Front(surfaces, near, far)
 
     def _plate(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor]:
         """Light and radius of a part of the clean plate."""

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from ..aperture import Aperture
-from ..defocus import check_image, check_map, check_same_shape, match_batch, resize, signed_radius
+from ..defocus import check_image, check_map, check_same_shape, match_batch, signed_radius
 from ..planes import check_range
 from . import behind, edges
-from .behind import DEPTHS, Behind
+from .behind import DEPTHS, Behind, Hidden
 from .bins import Bins
 from .compose import Composer, Report
 from .edges import Split
@@ -235,7 +235,8 @@ class _Steps:
 def _steps(photo: Photo, parts: list[Block]) -> int:
     """Steps of the stages of `_tiles`."""
     tiles = sum(len(part.tiles) for part in parts)
-    return tiles * (SPLITTING + COMPOSING) + photo.uncovers * (tiles * FILLING + _surveying(parts))
+    pictures = 1 if photo.plate is None else 2
+    return tiles * COMPOSING + pictures * (tiles * SPLITTING + photo.uncovers * (tiles * FILLING + _surveying(parts)))
 
 
 def _surveying(parts: list[Block]) -> int:
@@ -246,41 +247,48 @@ def _surveying(parts: list[Block]) -> int:
 def _tiles(photo: Photo, parts: list[Block], aperture: Aperture, report: _Steps) -> Iterator[tuple[Tile, Tensor]]:
     """All tiles of a photo and their light (C, rows, cols)."""
     photo.prepare(report)
-    whole = behind = hidden = None
-    if len(parts) == 1:
-        whole = _split(photo, parts[0], report)
-    if photo.uncovers:
-        report.begin(_surveying(parts), SPLITS * photo.size[0] * photo.size[1] // BAND + DEPTHS)
-        behind = _survey(photo, whole, aperture.extent, report)
-    bins = Bins.behind(photo.lowest, photo.highest) if behind is not None else None
+    pictures = [_Picture(photo, photo.split, parts, aperture.extent, report)]
+    if photo.plate is not None:
+        pictures.append(_Picture(photo, photo.plate_split, parts, aperture.extent, report))
+    bins = Bins.behind(photo.lowest, photo.highest) if photo.uncovers else None
     composer = Composer(aperture, photo.bins, bins, report)
     for part in parts:
-        split = whole or _split(photo, part, report)
-        if behind is not None:
-            report.begin(FILLING * len(part.tiles), 2 * DEPTHS)
-            hidden = behind.hidden(split, part.rows, part.cols, report)
-            if photo.plate is not None:
-                hidden = photo.with_plate(hidden, part.rows, part.cols)
+        shown = [picture.part(part) for picture in pictures]
+        front = None if photo.plate is None else photo.front(*shown[0], part.rows, part.cols)
         for tile in part.tiles:
             report.begin(COMPOSING, composer.reports)
-            yield tile, composer.tile(tile, part, split, hidden)
+            yield tile, composer.tile(tile, part, *shown[-1], front)
 
 
-def _split(photo: Photo, part: Block, report: _Steps) -> Split:
-    report.begin(SPLITTING * len(part.tiles), SPLITS * (1 + part.pixels // BAND))
-    return photo.split(part.rows, part.cols, report)
+class _Picture:
+    """What the photo or the clean plate shows, and what is known of the whole of it before its parts are worked on."""
 
+    def __init__(self, photo: Photo, split: Callable[..., Split], parts: list[Block], extent: float, report: _Steps):
+        self.split, self.report, self.behind = split, report, None
+        self.whole = self._split(parts[0]) if len(parts) == 1 else None
+        if not photo.uncovers:
+            return
+        height, width = photo.size
+        report.begin(_surveying(parts), SPLITS * height * width // BAND + DEPTHS)
+        channels = 3 if photo.alpha is None else 4
+        self.behind = Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device)
+        for rows, around in bands(height, BAND // width, photo.context):
+            report()
+            if self.whole is not None:
+                self.behind.survey(self.whole, rows, rows)
+            else:
+                found = split(around, slice(0, width), report)
+                self.behind.survey(found, rows, slice(rows.start - around.start, rows.stop - around.start))
+        self.behind.finish(report)
 
-def _survey(photo: Photo, whole: Split | None, extent: float, report: Report) -> Behind:
-    """What is to be known of the whole picture before its parts are worked on, which takes some rows at once."""
-    channels = 3 if photo.alpha is None else 4
-    behind = Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device)
-    for rows, around in bands(photo.size[0], BAND // photo.size[1], photo.context):
-        report()
-        if whole is not None:
-            behind.survey(whole, rows, rows)
-        else:
-            split = photo.split(around, slice(0, photo.size[1]), report)
-            behind.survey(split, rows, slice(rows.start - around.start, rows.stop - around.start))
-    behind.finish(report)
-    return behind
+    def part(self, block: Block) -> tuple[Split, Hidden | None]:
+        """What is seen in a block, and what is behind it."""
+        split = self.whole or self._split(block)
+        if self.behind is None:
+            return split, None
+        self.report.begin(FILLING * len(block.tiles), 2 * DEPTHS)
+        return split, self.behind.hidden(split, block.rows, block.cols, self.report)
+
+    def _split(self, block: Block) -> Split:
+        self.report.begin(SPLITTING * len(block.tiles), SPLITS * (1 + block.pixels // BAND))
+        return self.split(block.rows, block.cols, self.report)
