@@ -158,8 +158,9 @@ class Aperture:
             weight = weight * (1 + abs(strength) * (profile - 1))
         angle = angle - math.radians(self.rotation)
         x, y = radius * torch.cos(angle) / max(self.squeeze, 1.0), radius * torch.sin(angle) * min(self.squeeze, 1.0)
-        inside = height >= self.ring
         place = torch.tensor(field, dtype=torch.float64)
+        # The barrel leaves a narrower opening along `field`; a ring of any radius goes on around it.
+        inside = height >= self.ring * (1 - self.cat_eye * torch.linalg.vector_norm(place) / 2)
         if self.cat_eye:
             rim = 1.0 if self.picture is None else self.picture.extent
             for sign in (-1, 1):
