@@ -32,6 +32,7 @@ DEEP = 2  # cells from the outline beyond which the disparity is that of one sur
 SHALLOW = 1e-3  # weight of other pixels, beside 1 for those deep inside
 SOFT = 0.1
 DEBUG = 0
+LEAST_STEP, SAME_COLOR, AGAINST = 0.02, 0.1, -0.1
 LIKE = 0.25  # of the step between both sides, by which the disparity of a pixel may differ from that of its side
 
 
@@ -133,16 +134,32 @@ class Matte:
         is_near, is_far = alpha >= SURE, alpha <= 1 - SURE
         near, far = (self._enlarged(coarse, rows, cols) for coarse in (self.near_disparity, self.far_disparity))
         step = LIKE * (near - far)
+        # Where the matte and the disparity say the opposite.
+        is_nearer = disparity > (near + far) / 2
+        doubtful = (near - far > LEAST_STEP) & (is_near & ~is_nearer | is_far & is_nearer & (disparity < near + step))
+        near_color = continued(light, is_near & ~doubtful, self.near_color)
+        far_color = continued(light, is_far & ~doubtful, self.far_color)
+        trusted = self._trusted(light, near_color, far_color, is_near, doubtful)
+        beside = torch.zeros_like(trusted)
         if self.softness:
             beside = (widen(alpha[None], self.softness) + widen(-alpha[None], self.softness))[0] > 0
-            own_near = is_near & ~(beside & (disparity < near - step))
-            own_far = is_far & ~(beside & (disparity > far + step) & (disparity < near + step))
-        else:
-            own_near, own_far = is_near, is_far
+            beside &= trusted
+        own_near = is_near & ~(beside & (disparity < near - step))
+        own_far = is_far & ~(beside & (disparity > far + step) & (disparity < near + step))
         near = torch.where(own_near, disparity, continued(disparity, own_near, self.near_disparity))
         behind = continued(disparity, own_far & (disparity < near), self.far_disparity)
         far = torch.where(own_far, disparity, behind.minimum(near))
-        return Sides(continued(light, is_near, self.near_color), near, continued(light, is_far, self.far_color), far)
+        near, far = torch.where(trusted, near, disparity), torch.where(trusted, far, disparity)
+        return Sides(near_color, near, far_color, far)
+
+    def _trusted(self, light: Tensor, near: Tensor, far: Tensor, is_near: Tensor, doubtful: Tensor) -> Tensor:
+        """Whether colours speak for the matte and not for the disparity where these differ."""
+        across = ((near - far) ** 2).sum(0, keepdim=True) + SAME_COLOR**2
+        vote = (((light - far) ** 2 - (light - near) ** 2).sum(0, keepdim=True) / across).clamp(-1, 1)
+        votes = torch.where(is_near, vote, -vote) * doubtful
+        around = 2 * self.cell
+        total = F.avg_pool2d(torch.stack([votes, doubtful.to(votes)]), 2 * around + 1, 1, around)
+        return total[0] >= AGAINST * total[1]
 
     def _of_part(self, planes: Tensor, rows: slice, cols: slice) -> Tensor:
         top, bottom, left, right = (
