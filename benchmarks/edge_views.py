@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magicbokeh_ops.atomic import write_whole
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.synthesis.raytrace import Layer, flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
@@ -77,14 +78,19 @@ def cached(folder: Path | None, name: str, make: Callable[[], list[View]]) -> li
     """What `make` gives, from a folder where it is kept for the next time."""
     if folder is None:
         return make()
-    folder.mkdir(parents=True, exist_ok=True)
-    if not list(folder.glob(f"{name}_*.npz")):
-        for i, view in enumerate(make()):
-            np.savez_compressed(folder / f"{name}_{i}.npz", **{key: plane.numpy() for key, plane in vars(view).items()})
-    return [
-        View(**{key: torch.from_numpy(plane) for key, plane in np.load(path).items()})
-        for path in sorted(folder.glob(f"{name}_*.npz"))
-    ]
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        made = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        planes = {key: np.stack([getattr(view, key).numpy() for view in made]) for key in vars(made[0])}
+
+        def write(unfinished: Path) -> None:
+            with unfinished.open("wb") as file:  # numpy would give a name its own ending
+                np.savez_compressed(file, **planes)
+
+        write_whole(path, write)
+    planes = {key: torch.from_numpy(stacked) for key, stacked in np.load(path).items()}
+    return [View(**{key: stacked[i] for key, stacked in planes.items()}) for i in range(len(planes["photo"]))]
 
 
 def drawn(seed: int, size: int, ks: tuple[int, ...], soft: int = 1, lamps: bool = False, finer: int = FINER) -> list[View]:

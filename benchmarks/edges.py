@@ -42,6 +42,7 @@ TODAY, NO_MATTE, FOUND = "today's lens", "no matte", "matte from disparity"
 MAPS = {"exact": (1, 0.0, 0.0), "3 px soft": (3, 0.7, -0.4), "7 px soft": (7, 1.5, -1.0), "15 px soft": (15, 3.0, -2.0)}
 ALL_METHODS = ("exact", "7 px soft")  # maps that what is not the question is tried with too
 DRAWN = {"drawn hairs": {}, "drawn lamps": {"lamps": True}, "drawn soft": {"soft": 7}}
+HAIR = {"fur": ["ball"], "head": ["head"], "grass": ["grass", "ball"]}  # and the subjects of each
 PLACES = ("near", "middle", "far")
 TAKES_MATTE = "matte" in inspect.signature(render).parameters
 FINDS_MATTE = TAKES_MATTE and importlib.util.find_spec("magicbokeh_ops.matting") is not None
@@ -67,6 +68,17 @@ def views(family: str, tuning: bool, quick: bool, cache: Path | None) -> Iterato
             make = partial(drawn, seed, 96 if quick else 160, (12,) if quick else (8, 16), **options)
             for subject, view in zip(("front", "middle"), cached(cache, f"{kind}_{name.replace(' ', '_')}", make)):
                 yield f"{name}, {subject}", view
+    if family != "drawn":
+        for name, subjects in list(HAIR.items())[: 1 if quick else None]:
+            for subject, view in zip(subjects, cached(cache, f"{kind}_{name}", partial(hair, name, tuning, quick))):
+                yield f"{name}, {subject}", view
+
+
+def hair(name: str, tuning: bool, quick: bool) -> list[View]:
+    from benchmarks import hair_scenes  # what is drawn or cached needs no Mitsuba
+
+    seed = 2 if tuning else 1
+    return hair_scenes.views(name, seed, (16,), 64) if quick else hair_scenes.views(name, seed, (8, 16, 32))
 
 
 def helped(view: View, name: str) -> dict[str, dict[str, Tensor]]:
