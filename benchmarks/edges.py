@@ -59,7 +59,7 @@ def lens_at(commit: str, folder: str) -> Callable[..., Tensor]:
     return importlib.import_module("base_ops.lens").render
 
 
-def views(family: str, tuning: bool, quick: bool, cache: Path | None) -> Iterator[tuple[str, View]]:
+def views(family: str | None, tuning: bool, quick: bool, cache: Path | None) -> Iterator[tuple[str, View]]:
     """Each subject of each scene, and what to call it."""
     kind = "tuning" if tuning else "quick" if quick else "default"
     if family != "hair":
@@ -113,6 +113,9 @@ class Scores:
             disparity = spoil(view.disparity, *MAPS[map_name])
             ways = {TODAY: (today, {}), NO_MATTE: (render, {})}
             ways |= {method: (render, given) for method, given in helped(view, map_name).items()}
+            if pictures:
+                columns = "\n".join(["photo", *ways, "truth"])
+                (pictures / f"columns_{map_name.replace(' ', '_')}.txt").write_text(columns, encoding="utf-8")
             for shot in tqdm(range(len(view.truth)), f"{name}, {map_name}"):
                 outs, seconds = {}, {}
                 for method, (lens, given) in ways.items():
@@ -123,9 +126,8 @@ class Scores:
                 truth = view.truth[shot : shot + 1]
                 own = view.near_mixed(view.matte, shot)
                 for method, (_, given) in ways.items():
-                    near = own
-                    if "matte" in given and method != FOUND:
-                        near = own | view.near_mixed(given["matte"], shot)
+                    matte = given.get("matte", view.matte)
+                    near = own if matte is view.matte or method == FOUND else own | view.near_mixed(matte, shot)
                     cells = [psnr(*self._compared(view, outs[key], truth, near)) for key in (method, TODAY)]
                     whole = [psnr(*self._compared(view, outs[key], truth)) for key in (method, TODAY)]
                     row = [len(self.subjects) - 1, int(view.place[shot]), cells[0], cells[0] - cells[1], whole[0] - whole[1]]
@@ -134,7 +136,6 @@ class Scores:
                     sheet = torch.cat([view.inner(x.clamp(0, 1)) for x in (view.photo, *outs.values(), truth)], 3)
                     words = f"{name} {map_name} {PLACES[int(view.place[shot])]} k{int(view.k[shot])}"
                     write_photo(pictures / f"{words.replace(',', '').replace(' ', '_')}.png", sheet)
-                    (pictures / "methods.txt").write_text("\n".join(["photo", *outs, "truth"]), encoding="utf-8")
 
     @staticmethod
     def _compared(view: View, out: Tensor, truth: Tensor, where: Tensor | None = None) -> list[Tensor]:
@@ -149,11 +150,11 @@ class Scores:
         print("| --- " * (8 + len(PLACES)) + "|")
         tables = {key: torch.tensor(rows) for key, rows in self.rows.items()}
         for (name, method), table in tables.items():
-            gain = table[:, 3]
-            scenes = [gain[table[:, 0] == i].mean() for i in range(len(self.subjects))]
-            cells = [table[:, 2].mean(), gain.mean(), min(scenes), gain.min()]
-            cells += [gain[table[:, 1] == i].mean() for i in range(len(PLACES))]
-            cells += [table[:, 4].mean(), table[:, 5].sum() / tables[name, NO_MATTE][:, 5].sum()]
+            scenes = torch.stack([table[table[:, 0] == i].mean(0) for i in range(len(self.subjects))])
+            mean = scenes.mean(0)
+            cells = [mean[2], mean[3], scenes[:, 3].min(), table[:, 3].min()]
+            cells += [table[table[:, 1] == i, 3].mean() for i in range(len(PLACES))]
+            cells += [mean[4], table[:, 5].sum() / tables[name, NO_MATTE][:, 5].sum()]
             print("|", " | ".join([name, method, *(f"{cell:.2f}" for cell in cells)]), "|")
         print("\nGain by subject; of today's lens its PSNR:\n")
         print("| disparity | method |", " | ".join(self.subjects), "|")

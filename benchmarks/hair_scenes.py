@@ -27,6 +27,7 @@ mi.set_variant("llvm_ad_rgb")  # before what is derived from its classes
 mi.set_log_level(mi.LogLevel.Error)
 
 STRAND, POINTS = "bsplinecurve", 9
+FLOOR = -0.8  # height
 SAMPLES = 100  # per pixel, twice
 TO_SUN = (0.30, 0.43, -0.85)
 PINHOLE = {"type": "perspective"}
@@ -55,11 +56,11 @@ class HairScene:
         place = mi.ScalarTransform4f().translate(center).rotate([1, 0, 0], turn).scale([side / 2, side / 2, 1])
         self.add(part, {"type": "rectangle", "to_world": place}, paint)
 
-    def room(self, wall: dict, floor: dict | None = None, height: float = -0.8) -> None:
+    def room(self, wall: dict, floor: dict | None = None) -> None:
         far = self.focus[-1]
         self.card("room", [0, 0, far], 1.4 * far, wall)
         if floor:
-            self.card("room", [0, height, far / 2], far, floor, 90)
+            self.card("room", [0, FLOOR, far / 2], far, floor, 90)
 
     def hair(self, part: str, curves: np.ndarray, colors: list[list[float]]) -> None:
         """Strands (N, POINTS, 4): x, y, z and radius of their points. They take turns with the colours."""
@@ -169,7 +170,7 @@ def grass(seed: int) -> HairScene:
     furry(scene, "ball", [rng.uniform(-0.3, 0.3), -0.25, 4.6], 0.5, rng, 4000)
     for part, count, nearest, farthest in (("grass", 170, 2.4, 3.0), ("room", 400, 4.4, 6.5)):
         z = rng.uniform(nearest, farthest, count)
-        roots = np.stack([rng.uniform(-0.5, 0.5, count) * z, np.full(count, -0.8), z], 1)
+        roots = np.stack([rng.uniform(-0.5, 0.5, count) * z, np.full(count, FLOOR), z], 1)
         up = np.array([0, 1, 0]) + rng.normal(0, 0.25, (count, 3)) * [1, 0, 0.3]
         lengths, radii = rng.uniform(0.5, 1, count), rng.uniform(0.5, 1.5, count) * z / FOCAL
         curves = strands(roots, up, lengths if part == "grass" else 0.4 * lengths, radii, rng, 0.6, 0.5)
@@ -246,7 +247,7 @@ class Studio:
 
 
 def views(name: str, seed: int, ks: tuple[int, ...], samples: int = SAMPLES) -> list[View]:
-    """Each subject of a scene, through lenses that blur what is at the wall by a k pixels where the nearest is in focus."""
+    """Each subject of a scene, through lenses that blur the wall by k pixels where the nearest is in focus."""
     with tempfile.TemporaryDirectory() as folder:
         scene = SCENES[name](seed)
         scene.write_strands(Path(folder))
