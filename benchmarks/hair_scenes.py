@@ -28,7 +28,7 @@ mi.set_log_level(mi.LogLevel.Error)
 
 STRAND, POINTS = "bsplinecurve", 9
 FLOOR = -0.8  # height
-SAMPLES = 100  # per pixel, twice
+SAMPLES = 100  # per pixel, twice, through a lens
 TO_SUN = (0.30, 0.43, -0.85)
 PINHOLE = {"type": "perspective"}
 
@@ -205,8 +205,7 @@ class Sunlit(mi.SamplingIntegrator):
 class Studio:
     """Takes pictures of a scene, all (1, C, HEIGHT, WIDTH), with or without a part of it."""
 
-    def __init__(self, scene: HairScene, samples: int, without: str | None = None):
-        self.samples = samples
+    def __init__(self, scene: HairScene, without: str | None = None):
         self.parts = {part: shapes for part, shapes in scene.parts.items() if part != without}
         self.all = self._load(self.parts)
         bodies = {part: [shape for shape in shapes if shape["type"] != STRAND] for part, shapes in self.parts.items()}
@@ -217,26 +216,25 @@ class Studio:
         shapes = {f"{part}{i}": shape for part, shapes in parts.items() for i, shape in enumerate(shapes)}
         return mi.load_dict({"type": "scene", **shapes})
 
-    def photo(self, lens: dict) -> tuple[Tensor, Tensor]:
-        """Linear light, twice with noise of its own each. lens: the sensor's `type` and what it takes."""
-        first, second = (self._render(self.all, self.lit, lens, self.samples, seed)[:, :3] for seed in (0, 1))
-        return first, second
+    def light(self, lens: dict, samples: int, seed: int = 0) -> Tensor:
+        """lens: the sensor's `type` and what it takes. samples: per pixel; their noise is that of the seed."""
+        return self._render(self.all, self.lit, lens, samples, seed)[:, :3]
 
     def inverse_distance(self) -> Tensor:
         """1 / z of what is seen in the middle of each pixel."""
         return 1 / self._render(self.all, self.lit, PINHOLE, 1, 0)[:, 3:]
 
-    def coverage(self, part: str) -> Tensor:
-        """Share of each pixel that shows a part."""
+    def coverage(self, part: str, samples: int) -> Tensor:
+        """Share of each pixel that shows a part, by the samples of a photo."""
         white, black = painted([1.0] * 3), painted([0.0] * 3)
         scene = self._load(
             {name: [{**shape, "bsdf": white if name == part else black} for shape in own] for name, own in self.parts.items()}
         )
         integrator = mi.load_dict({"type": "aov", "aovs": "albedo:albedo"})
-        return sum(self._render(scene, integrator, PINHOLE, self.samples, seed)[:, :1] for seed in (0, 1)) / 2
+        return self._render(scene, integrator, PINHOLE, samples, 0)[:, :1]
 
     @staticmethod
-    def _render(scene, integrator, lens: dict, samples: int, seed: int) -> Tensor:
+    def _render(scene: mi.Scene, integrator: mi.Integrator, lens: dict, samples: int, seed: int) -> Tensor:
         film = {"type": "hdrfilm", "width": WIDTH, "height": HEIGHT, "pixel_format": "rgb", "rfilter": {"type": "box"}}
         # One sample is in the middle of the pixel.
         kind = {"type": "multijitter"} if samples > 1 else {"type": "stratified", "jitter": False}
@@ -251,20 +249,27 @@ def views(name: str, seed: int, ks: tuple[int, ...], samples: int = SAMPLES) -> 
     with tempfile.TemporaryDirectory() as folder:
         scene = SCENES[name](seed)
         scene.write_strands(Path(folder))
-        studio = Studio(scene, samples)
+        studio = Studio(scene)
         farthest = 1 / scene.focus[-1]
         span = 1 / scene.nearest - farthest
-        photo, disparity = _photographed(studio, farthest, span)
-        lenses = [(place, distance, k) for k in ks for place, distance in enumerate(scene.focus)]
-        halves = [
-            studio.photo({"type": "thinlens", "aperture_radius": k / (FOCAL * span), "focus_distance": distance})
-            for _, distance, k in lenses
-        ]
+
+        def photographed(studio: Studio) -> tuple[Tensor, Tensor]:
+            """Photo, and disparity, 1 at the nearest and 0 at the wall."""
+            disparity = (studio.inverse_distance() - farthest) / span
+            return _encoded(studio.light(PINHOLE, 4 * samples)), disparity.clamp(0, 1)
+
+        photo, disparity = photographed(studio)
         given = [
-            (studio.coverage(subject), studio.coverage(other), *_photographed(Studio(scene, samples, subject), farthest, span))
+            (studio.coverage(subject, 4 * samples), studio.coverage(other, samples), *photographed(Studio(scene, subject)))
             for subject, other in scene.subjects.items()
         ]
-    halves = [torch.cat(half) for half in zip(*halves)]
+        lenses = [(place, distance, k) for k in ks for place, distance in enumerate(scene.focus)]
+        halves: tuple[list[Tensor], ...] = [], []
+        for _, distance, k in lenses:
+            lens = {"type": "thinlens", "aperture_radius": k / (FOCAL * span), "focus_distance": distance}
+            for seed, half in enumerate(halves):
+                half.append(studio.light(lens, samples, seed))
+    first, second = (torch.cat(half) for half in halves)
     place, distance, k = (torch.tensor(values) for values in zip(*lenses))
     out = []
     for matte, other, plate, plate_disparity in given:
@@ -275,7 +280,7 @@ def views(name: str, seed: int, ks: tuple[int, ...], samples: int = SAMPLES) -> 
             other=other,
             plate=plate,
             plate_disparity=plate_disparity,
-            truth=_encoded(sum(halves) / 2),
+            truth=_encoded((first + second) / 2),
             focus=(1 / distance - farthest) / span,
             k=k,
             place=place,
@@ -286,16 +291,10 @@ def views(name: str, seed: int, ks: tuple[int, ...], samples: int = SAMPLES) -> 
         for shot in range(len(lenses)):
             near = view.inner(view.near_mixed(matte, shot))
             # The mean of two has half the noise of their difference.
-            compared = [view.inner(_encoded(half[shot : shot + 1])) for half in halves]
+            compared = [view.inner(_encoded(half[shot : shot + 1])) for half in (first, second)]
             noise.append(psnr(*compared, near) + 20 * math.log10(2))
         out.append(replace(view, noise=torch.tensor(noise)))
     return out
-
-
-def _photographed(studio: Studio, farthest: float, span: float) -> tuple[Tensor, Tensor]:
-    """Photo in sRGB, and disparity, 1 at the nearest and 0 at the wall."""
-    light = sum(studio.photo(PINHOLE)) / 2
-    return _encoded(light), ((studio.inverse_distance() - farthest) / span).clamp(0, 1)
 
 
 def _encoded(light: Tensor) -> Tensor:
