@@ -101,17 +101,16 @@ class Photo:
             plate, behind = self._plate(rows, cols)
             far = torch.where(alpha > 0, behind.minimum(near), far)
             colors = unmix(light, alpha, sides.near_color, plate, far_is_known=True)
-        return with_matte(split, alpha, colors, (near, far))
+        return with_matte(split, alpha, colors, (near, far), sides.counts)
 
     def plate_split(self, rows: slice, cols: slice, report: Report) -> Split:
         """Both surfaces of every pixel of the clean plate, which is the photo where that does not show the subject."""
         assert self.matte is not None and self.plate is not None
-        split = self.split(rows, cols, report)
         alpha = self.matte.part(rows, cols)
         radius = self._radius(self._part(self.disparity, rows, cols)[0], rows, cols)
         light = self._light(self.image, radius, self.alpha, rows, cols)
         color, behind = self._plate(rows, cols)
-        light = torch.where(alpha == 1, color, torch.where(alpha > 0, split.far_color, light))
+        light = torch.where(alpha > 0, color, light)
         return split_edges(light, torch.where(alpha > 0, behind, radius), self.has_lamps, report)
 
     def front(self, split: Split, hidden: Hidden | None, rows: slice, cols: slice) -> Front:
