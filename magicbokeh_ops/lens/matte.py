@@ -30,7 +30,7 @@ SMALLEST_CELL, LARGEST_CELL, CELLS = (
 DEEP = 2  # cells from the outline beyond which the disparity is that of one surface, until it is known how soft it is
 SHALLOW = 1e-3  # weight of other cells, beside 1
 LEAST_STEP = 0.02  # of disparity between both sides, below which there is nothing to decide
-LIKE = 0.25  # share of that step, by which the disparity of a pixel may differ from that of its side
+LIKE = 0.25  # share of that step, by which disparity may differ from that of the subject and still be like it
 SOFT = 0.1  # mean of that share in a ring along the outline, above which the disparity is soft there
 VOTERS = 4  # cells around one whose colours decide
 AGAINST = 0.25  # mean vote below which they speak against the matte; 1 is for it, -1 for the disparity
@@ -43,12 +43,16 @@ CONTEXT = 96  # pixels around one that its sides depend on, besides what is know
 
 @dataclass(frozen=True)
 class Sides:
-    """Both surfaces of the pixels in a part of the picture (C, H, W): linear light and disparity; and where the matte counts."""
+    """Both surfaces of the pixels in a part of the picture (C, H, W): linear light and disparity.
+
+    alpha: coverage of the near one, that of the matte where it `counts`.
+    """
 
     near_color: Tensor
     near_disparity: Tensor
     far_color: Tensor
     far_disparity: Tensor
+    alpha: Tensor
     counts: Tensor
 
 
@@ -117,8 +121,8 @@ class Matte:
         """Disparity (1, h, w) of what is behind the subject in a part of the picture that begins at multiples of 16 pixels."""
         return self._enlarged(self.far_disparity, rows, cols)
 
-    def sides(self, light: Tensor, disparity: Tensor, alpha: Tensor, rows: slice, cols: slice) -> Sides:
-        """Both sides in a part of the picture that begins at multiples of 16 pixels: light (C, h, w), disparity and alpha (1, h, w)."""
+    def sides(self, light: Tensor, disparity: Tensor, rows: slice, cols: slice) -> Sides:
+        """Both sides in a part of the picture that begins at multiples of 16 pixels: light (C, h, w), disparity (1, h, w)."""
 
         def continued(planes: Tensor, known: Tensor, coarse: Tensor) -> Tensor:
             levels = [halve(torch.cat([planes * known, known.to(planes)])[None])]
@@ -127,6 +131,7 @@ class Matte:
             filled = F.interpolate(pull(levels, self._of_part(coarse, rows, cols)), scale_factor=2, mode="bilinear")[0]
             return filled[:, : light.shape[-2], : light.shape[-1]]
 
+        alpha = self.part(rows, cols)
         is_near, is_far = alpha >= SURE, alpha <= 1 - SURE
         near, far = self.near(rows, cols), self.far(rows, cols)
         step, is_nearer = LIKE * (near - far), disparity > (near + far) / 2
@@ -134,17 +139,19 @@ class Matte:
         agreed = [is_near & (is_nearer | ~steps), is_far & (~is_nearer | ~steps | (disparity > near + step))]
         near_color, far_color = continued(light, agreed[0], self.near_color), continued(light, agreed[1], self.far_color)
         counts = self._counts(light, near_color, far_color, alpha, is_nearer.to(alpha), steps)
+        alpha = torch.where(counts, alpha, is_nearer.to(alpha))
         in_front = steps & is_far & (disparity > near + step)
         counts &= widen(in_front.to(light)[None], IN_FRONT)[0] == 0
         if self.softness:
             beside = counts & (_range(alpha, self.softness) > 0)
-            agreed = [is_near & (disparity >= near - step), is_far & ((disparity <= far + step) | (disparity >= near + step))]
+            agreed = [disparity >= near, (disparity <= near - step) | (disparity >= near + step)]
             own_near, own_far = (side & (own | ~beside) for side, own in zip((is_near, is_far), agreed))
         else:
             own_near, own_far = is_near, is_far
         near = torch.where(own_near | ~counts, disparity, continued(disparity, own_near, self.near_disparity))
         behind = continued(disparity, own_far & (disparity < near), self.far_disparity).minimum(near)
-        return Sides(near_color, near, far_color, torch.where(own_far | ~counts, disparity, behind), counts)
+        far = torch.where(own_far | ~counts, disparity, behind)
+        return Sides(near_color, near, far_color, far, alpha, counts)
 
     def _counts(self, light: Tensor, near: Tensor, far: Tensor, alpha: Tensor, other: Tensor, steps: Tensor) -> Tensor:
         """Where colours speak for the matte, and not for the disparity's `other`, if these differ, (1, h, w)."""
@@ -233,14 +240,12 @@ def _evened(light: Tensor, alpha: Tensor, mixed: Tensor) -> list[Callable[[Tenso
     return sides
 
 
-def with_matte(
-    split: Split, alpha: Tensor, colors: tuple[Tensor, Tensor], radii: tuple[Tensor, Tensor], counts: Tensor
-) -> Split:
+def with_matte(split: Split, sides: Sides, colors: tuple[Tensor, Tensor], radii: tuple[Tensor, Tensor]) -> Split:
     """A split in which the pixels around the outline of a matte are mixed as it says, where it counts and its sides differ by an edge."""
-    here = counts & (_range(alpha, EDGE_REACH) > 0) & (radii[0] - radii[1] >= EDGE)
+    here = sides.counts & (_range(sides.alpha, EDGE_REACH) > 0) & (radii[0] - radii[1] >= EDGE)
     return Split(
         torch.where(here, colors[0], split.near_color),
-        torch.where(here, alpha, split.near_weight),
+        torch.where(here, sides.alpha, split.near_weight),
         torch.where(here, radii[0], split.near_radius),
         torch.where(here, colors[1], split.far_color),
         torch.where(here, radii[1], split.far_radius),

@@ -12,7 +12,7 @@ from .behind import Hidden
 from .bins import Bins
 from .compose import Front, Report
 from .edges import EDGE, Split, split_edges
-from .matte import Matte, unmix, with_matte
+from .matte import Matte, Sides, unmix, with_matte
 from .settings import Settings
 from .tiles import BAND, bands
 
@@ -91,29 +91,25 @@ class Photo:
         report()
         if self.matte is None:
             return split_edges(light, radius, self.has_lamps, report)
-        alpha = self.matte.part(rows, cols)
-        sides = self.matte.sides(light, disparity, alpha, rows, cols)
-        near, far = (self._radius(side, rows, cols) for side in (sides.near_disparity, sides.far_disparity))
-        split = split_edges(light, torch.where(alpha >= 0.5, near, far), self.has_lamps, report)
+        sides, near, far = self._sides(light, disparity, rows, cols)
+        split = split_edges(light, torch.where(sides.alpha >= 0.5, near, far), self.has_lamps, report)
         if self.plate is None:
-            colors = unmix(light, alpha, sides.near_color, sides.far_color)
+            colors = unmix(light, sides.alpha, sides.near_color, sides.far_color)
         else:
-            plate, behind = self._plate(rows, cols)
-            far = torch.where(alpha > 0, behind.minimum(near), far)
-            colors = unmix(light, alpha, sides.near_color, plate, far_is_known=True)
-        return with_matte(split, alpha, colors, (near, far), sides.counts)
+            plate = self._light(self.plate, far, self._opaque, rows, cols)
+            colors = unmix(light, sides.alpha, sides.near_color, plate, far_is_known=True)
+        return with_matte(split, sides, colors, (near, far))
 
     def plate_split(self, rows: slice, cols: slice, report: Report) -> Split:
         """Both surfaces of every pixel of the clean plate, which is the photo where that does not show the subject."""
-        assert self.matte is not None and self.plate is not None
-        alpha = self.matte.part(rows, cols)
-        radius = self._radius(self._part(self.disparity, rows, cols)[0], rows, cols)
-        light = self._light(self.image, radius, self.alpha, rows, cols)
-        color, behind = self._plate(rows, cols)
-        light = torch.where(alpha > 0, color, light)
-        return split_edges(light, torch.where(alpha > 0, behind, radius), self.has_lamps, report)
+        assert self.plate is not None
+        disparity = self._part(self.disparity, rows, cols)[0]
+        light = self._light(self.image, self._radius(disparity, rows, cols), self.alpha, rows, cols)
+        sides, _, far = self._sides(light, disparity, rows, cols)
+        plate = self._light(self.plate, far, self._opaque, rows, cols)
+        return split_edges(torch.where(sides.alpha > 0, plate, light), far, self.has_lamps, report)
 
-    def front(self, split: Split, hidden: Hidden | None, rows: slice, cols: slice) -> Front:
+    def front(self, split: Split, hidden: Hidden | None, plate: Split, rows: slice, cols: slice) -> Front:
         """What is in front of the clean plate: the subject, what it hides of itself, and what stands in front of it."""
         assert self.matte is not None
         alpha = self.matte.part(rows, cols)
@@ -124,18 +120,23 @@ class Photo:
             (split.far_color, split.far_radius, (1 - split.near_weight) * (far | (alpha == 1))),
         ]
         if hidden is not None:
-            own = (alpha == 1) & (hidden.radius > self._plate(rows, cols)[1] + EDGE)
-            surfaces.append((hidden.color, hidden.radius, own & (hidden.weight > 0)))
+            own = (alpha == 1) & (hidden.radius > plate.near_radius + EDGE) & (hidden.weight > 0)
+            surfaces.append((hidden.color, hidden.radius, own.to(hidden.color)))
         return Front(surfaces, near, far)
 
-    def _plate(self, rows: slice, cols: slice) -> tuple[Tensor, Tensor]:
-        """Light and radius of a part of the clean plate."""
-        if self.plate_disparity is None:
-            radius = self._radius(self.matte.far(rows, cols), rows, cols)
-        else:
-            radius = self._radius(self._part(self.plate_disparity, rows, cols)[0], rows, cols)
-        opaque = None if self.alpha is None else torch.ones_like(self.alpha)
-        return self._light(self.plate, radius, opaque, rows, cols), radius
+    def _sides(self, light: Tensor, disparity: Tensor, rows: slice, cols: slice) -> tuple[Sides, Tensor, Tensor]:
+        """Both sides of the matte in a part of the picture, and their radii."""
+        assert self.matte is not None
+        sides = self.matte.sides(light, disparity, rows, cols)
+        far = sides.far_disparity
+        if self.plate_disparity is not None:
+            far = torch.where(sides.alpha > 0, self._part(self.plate_disparity, rows, cols)[0], far)
+        near_radius, far_radius = (self._radius(side, rows, cols) for side in (sides.near_disparity, far))
+        return sides, near_radius, far_radius
+
+    @property
+    def _opaque(self) -> Tensor | None:
+        return None if self.alpha is None else torch.ones_like(self.alpha)
 
     def _part(self, plane: Tensor, rows: slice, cols: slice = slice(None)) -> Tensor:
         return plane[..., rows, cols].to(self.device, torch.float32)

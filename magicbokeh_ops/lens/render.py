@@ -25,7 +25,7 @@ from ..planes import check_range
 from . import behind, edges
 from .behind import DEPTHS, Behind, Hidden
 from .bins import Bins
-from .compose import Composer, Report
+from .compose import Composer
 from .edges import Split
 from .photo import Photo
 from .settings import Settings
@@ -112,19 +112,20 @@ def render(
         check_map(matte, "matte")
         check_range(matte, "matte")
         matte = match_batch(_of_size(matte, size, "matte"), frames, "matte")
-    for name, given in (("background", background), ("background_disparity", background_disparity)):
-        if given is not None and matte is None:
-            raise ValueError(f"{name} needs a matte, which says where the subject is.")
+    elif background is not None:
+        raise ValueError("background needs a matte, which says where the subject is.")
+    if background is None and background_disparity is not None:
+        raise ValueError("background_disparity is that of a background; give that too.")
     if background is not None:
         check_image(background, "background")
         background = match_batch(_of_size(background, size, "background"), frames, "background")
-    given = [disparity]
+    maps = [disparity]
     if background_disparity is not None:
         check_map(background_disparity, "background_disparity")
         check_same_shape(background_disparity, size, "background_disparity")
         background_disparity = match_batch(background_disparity, frames, "background_disparity")
-        given.append(background_disparity)
-    ends = torch.stack([end for part in given for end in (part.amin((1, 2, 3)), part.amax((1, 2, 3)))], 1)[:, None, None]
+        maps.append(background_disparity)
+    ends = torch.stack([end for part in maps for end in (part.amin((1, 2, 3)), part.amax((1, 2, 3)))], 1)[:, None, None]
     signed_radius(ends, focus, k, focus_range, falloff, tilt, tilt_direction)  # refuses what can't be a focus or an aperture
     seeds = [grain_seed] * frames if isinstance(grain_seed, int) else grain_seed
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
@@ -149,7 +150,8 @@ def render(
             ),
             aperture,
             device,
-            *(None if part is None else part[i] for part in (matte, background)),
+            None if matte is None else matte[i],
+            None if background is None else background[i],
             None if background_disparity is None else background_disparity[i : i + 1],
         )
         for i in range(frames)
@@ -254,7 +256,7 @@ def _tiles(photo: Photo, parts: list[Block], aperture: Aperture, report: _Steps)
     composer = Composer(aperture, photo.bins, bins, report)
     for part in parts:
         shown = [picture.part(part) for picture in pictures]
-        front = None if photo.plate is None else photo.front(*shown[0], part.rows, part.cols)
+        front = None if photo.plate is None else photo.front(*shown[0], shown[1][0], part.rows, part.cols)
         for tile in part.tiles:
             report.begin(COMPOSING, composer.reports)
             yield tile, composer.tile(tile, part, *shown[-1], front)
