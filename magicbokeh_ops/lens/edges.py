@@ -24,13 +24,17 @@ UNSURE = 0.02  # standard deviation of a colour beside light above white that is
 
 @dataclass(frozen=True)
 class Split:
-    """What a photo shows, all (C, H, W): the near and the far surface of every pixel, the near one's weight the share of it."""
+    """What a photo shows, all (C, H, W): the near and the far surface of every pixel, the near one's weight the share of it.
+
+    subject: coverage (1, H, W) of what a matte cuts out, if there is one.
+    """
 
     near_color: Tensor
     near_weight: Tensor
     near_radius: Tensor
     far_color: Tensor
     far_radius: Tensor
+    subject: Tensor | None = None
 
 
 def split_edges(light: Tensor, radius: Tensor, has_lamps: bool, report: Callable[[], None]) -> Split:

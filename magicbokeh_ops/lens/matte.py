@@ -33,7 +33,7 @@ LEAST_STEP = 0.02  # of disparity between both sides, below which there is nothi
 LIKE = 0.25  # share of that step, by which disparity may differ from that of the subject and still be like it
 SOFT = 0.1  # mean of that share in a ring along the outline, above which the disparity is soft there
 VOTERS = 4  # cells around one whose colours decide
-AGAINST = 0.25  # mean vote below which they speak against the matte; 1 is for it, -1 for the disparity
+AGAINST = 0.4  # mean vote below which they speak against the matte; 1 is for it, -1 for the disparity
 SAME_COLOR = 0.1  # difference of linear light that says little
 IN_FRONT = 4  # pixels around what stands in front of the subject that are left to the disparity
 ROUNDS = 10  # in which colours are evened
@@ -249,4 +249,5 @@ def with_matte(split: Split, sides: Sides, colors: tuple[Tensor, Tensor], radii:
         torch.where(here, radii[0], split.near_radius),
         torch.where(here, colors[1], split.far_color),
         torch.where(here, radii[1], split.far_radius),
+        sides.alpha,
     )

@@ -111,8 +111,8 @@ class Photo:
 
     def front(self, split: Split, hidden: Hidden | None, plate: Split, rows: slice, cols: slice) -> Front:
         """What is in front of the clean plate: the subject, what it hides of itself, and what stands in front of it."""
-        assert self.matte is not None
-        alpha = self.matte.part(rows, cols)
+        assert self.matte is not None and split.subject is not None
+        alpha = split.subject
         subject = self._radius(self.matte.near(rows, cols), rows, cols)
         near, far = ((alpha == 0) & (surface > subject + EDGE) for surface in (split.near_radius, split.far_radius))
         surfaces = [
