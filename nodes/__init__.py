@@ -11,6 +11,7 @@ from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 from .portrait import PortraitPhoto
+from .touch_up import DisparityTouchUp
 
 folders.register_model_folders()
 folders.put_demo_photos()
@@ -24,6 +25,7 @@ class MagicBokehExtension(ComfyExtension):
             LoadDepthModel,
             FindDisparity,
             DisparityFrom,
+            DisparityTouchUp,
             Camera,
             DefocusMap,
             FocusMask,

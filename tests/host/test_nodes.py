@@ -197,6 +197,47 @@ def test_what_stays_sharp_around_the_focus(host):
     assert host.found(handed)["row"] == host.found(lens("photo", "ramp", k=12, focus_range=0.5, falloff=2))["row"]
 
 
+def touch_up(disparity: str, mask: str, operation: str, image: str | None = None, **changes) -> dict:
+    settings = {"value": 0.9, "amount": 0.1, "point_x": 0.75, "point_y": 0.5, "radius": 4, "edge": 4}
+    prompt = {
+        "disparity": node("TestMask", kind=disparity),
+        "mask": node("TestMask", kind=mask),
+        "touch_up": node(
+            "MagicBokehDisparityTouchUp",
+            disparity=["disparity", 0],
+            mask=["mask", 0],
+            operation=operation,
+            **{**settings, **changes},
+        ),
+        "probe": node("TestProbe", mask=["touch_up", 0]),
+    }
+    if image:
+        prompt["image"] = node("TestImage", kind=image)
+        prompt["touch_up"]["inputs"]["image"] = ["image", 0]
+    return prompt
+
+
+def test_touch_up(host):
+    row = host.found(touch_up("ramp", "left half", "set to value"))["row"]
+    assert row[:31] == pytest.approx([0.9] * 31) and row[34:] == pytest.approx([i / 63 for i in range(34, 64)], abs=1e-6)
+    assert host.found(touch_up("ramp", "left half", "value of a point"))["row"][4] == pytest.approx(0.75, abs=0.02)
+    in_front = host.found(touch_up("ramp", "left half", "in front of its surroundings"))["row"]
+    assert in_front[:31] == sorted(in_front[:31]) and in_front[4] > 0.5
+    assert host.found(touch_up("ramp", "left half", "add amount", "batch of 3"))["shape"] == [3, 48, 64]
+    assert "mask is empty" in host.error(touch_up("ramp", "empty 64", "smooth"))
+
+
+def test_touch_ups_in_a_row(host):
+    """The second is of the photo's size, and changes what the first has left."""
+    prompt = touch_up("ramp", "left half", "set to value", value=0.2)
+    second = touch_up("ramp", "left half", "add amount", "photo", amount=0.5)
+    prompt["second"], prompt["image"] = second["touch_up"], second["image"]
+    prompt["second"]["inputs"]["disparity"] = ["touch_up", 0]
+    prompt["probe"]["inputs"]["mask"] = ["second", 0]
+    row = host.found(prompt)["row"]
+    assert row[4] == pytest.approx(0.7, abs=0.01) and row[60] == pytest.approx(60 / 63, abs=0.01)
+
+
 def test_focus_by_what_is_near(host):
     # The near side of a ramp is its right half.
     assert host.found(defocus("ramp", output=1, focus_mode="nearest subject"))["number"] == pytest.approx(0.75, abs=0.02)
