@@ -31,7 +31,8 @@ SET, ADD, POINT, PLANE, PLANE_AROUND, SMOOTH, IN_FRONT, BEHIND = OPERATIONS = (
 )
 
 ROUNDS = 6  # of fitting a mask to the photo
-NOISE = 1e-4  # variance of colours that a photo has within one surface
+NOISE = 1e-3  # variance of colours that a photo has within one surface
+STEP = 0.03  # of disparity, that a surface does not make within the rim
 STRIP = 512  # rows of the photo that a mask is fitted to at once
 MARGIN, RING = 0.005, 0.05  # of the shorter side: the soft edge of a thing, and the width of its surroundings
 MOST_POINTS, TRIPLES = 20000, 300  # that a plane is fitted to; of points that planes are tried through
@@ -91,8 +92,8 @@ def touch_up(
         if image is not None and edge:
             where = follow_photo(where, image[i : i + 1].to(near.device), edge)
             inside = (where > 0.5).float()
-            around = _filled(near, widen(inside, edge) == 0)
-            near = _filled(near, widen(1 - inside, edge) == 0)
+            around = _without_old_edges(near, widen(inside, edge) == 0)
+            near = _without_old_edges(near, widen(1 - inside, edge) == 0)
         changed = _changed(near, where, operation, value, amount, radius, around)
         out[i] = torch.lerp(around, changed, where)[0].clamp(0, 1)
     return out
@@ -156,6 +157,12 @@ def _box(values: Tensor, radius: int) -> Tensor:
     for axis in (-2, -1):
         values = sliding(values, 2 * radius + 1, axis, torch.add)
     return values
+
+
+def _without_old_edges(near: Tensor, surely: Tensor) -> Tensor:
+    """Disparity continued from where it surely belongs to one surface, but for what is close to that already."""
+    continued = _filled(near, surely)
+    return torch.lerp(near, continued, ((continued - near).abs() / STEP - 0.5).clamp(0, 1))
 
 
 def _filled(near: Tensor, known: Tensor) -> Tensor:
