@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import folders
+from .by_hand import DisparityByHand
 from .camera import Camera
 from .demo import DemoPhoto
 from .depth import FindDisparity, LoadDepthModel
@@ -26,6 +27,7 @@ class MagicBokehExtension(ComfyExtension):
             FindDisparity,
             DisparityFrom,
             DisparityTouchUp,
+            DisparityByHand,
             Camera,
             DefocusMap,
             FocusMask,

@@ -22,6 +22,7 @@ SOCKETS = {
     "DisparityFrom": {"depth": "grey", "image": "image"},
     "FindDisparity": {"image": "image"},
     "DisparityTouchUp": {"disparity": "map", "mask": "mask", "image": "image"},
+    "DisparityByHand": {"image": "image", "things": "mask", "things_2": "mask", "things_3": "mask", "things_4": "mask"},
     "Camera": {"depth": "grey", "image": "image"},
     "DefocusMap": {"disparity": "map", "image": "image", "focus_mask": "mask"},
     "FocusMask": {"defocus": "map"},
@@ -34,6 +35,7 @@ OUTPUTS = {
     "DisparityFrom": ["map"],
     "FindDisparity": ["map"],
     "DisparityTouchUp": ["map"],
+    "DisparityByHand": ["map"],
     "Camera": ["map", "number", "number"],
     "DefocusMap": ["map", "number", "image", "number"],
     "FocusMask": ["mask"],
@@ -45,6 +47,7 @@ OUTPUTS = {
 NODES = [
     "DisparityFrom",
     "DisparityTouchUp",
+    "DisparityByHand",
     "Camera",
     "DefocusMap",
     "FocusMask",

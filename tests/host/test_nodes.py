@@ -238,6 +238,36 @@ def test_touch_ups_in_a_row(host):
     assert row[4] == pytest.approx(0.7, abs=0.01) and row[60] == pytest.approx(60 / 63, abs=0.01)
 
 
+def by_hand(image: str, thing: str | None = None, **changes) -> dict:
+    settings = {"horizon": 0.25, "near_end": 1, "horizon_tilt": 0, "back_wall": 0, "left_wall": 0, "right_wall": 0}
+    settings |= {"vanishing_x": 0.5, "split_things": False}
+    prompt = {
+        "image": node("TestImage", kind=image),
+        "by_hand": node("MagicBokehDisparityByHand", image=["image", 0], **{**settings, **changes}),
+        "probe": node("TestProbe", mask=["by_hand", 0]),
+    }
+    if thing:
+        prompt["thing"] = node("TestMask", kind=thing)
+        prompt["by_hand"]["inputs"]["things_2"] = ["thing", 0]
+    return prompt
+
+
+def test_disparity_by_hand(host):
+    """The probe tells of the middle row, which lies a third of the way from the horizon to the near end."""
+    level = (24.5 / 48 - 0.25) / 0.75
+    found = host.found(by_hand("photo"))
+    assert found["shape"] == [1, 48, 64] and found["low"] == 0
+    assert found["row"] == pytest.approx([level] * 64, abs=1e-5)
+    assert host.found(by_hand("batch of 3"))["shape"] == [1, 48, 64]
+    walled = host.found(by_hand("photo", back_wall=0.5, right_wall=1))["row"]
+    assert walled[:40] == pytest.approx([0.5] * 40, abs=1e-5) and walled[-1] == pytest.approx(63.5 / 32 - 1, abs=1e-4)
+    stands = host.found(by_hand("photo", "left half"))["row"]
+    assert stands[4] == pytest.approx((47.5 / 48 - 0.25) / 0.75, abs=1e-5) and stands[60] == pytest.approx(level, abs=1e-5)
+    assert "near_end is 0.1" in host.error(by_hand("photo", near_end=0.1))
+    outputs = host.run(by_hand("photo", horizon=0.3))["outputs"]["by_hand"]
+    assert Image.open(BytesIO(host.image(outputs["magicbokeh_photo"][0]))).size == (64, 48)
+
+
 def test_focus_by_what_is_near(host):
     # The near side of a ramp is its right half.
     assert host.found(defocus("ramp", output=1, focus_mode="nearest subject"))["number"] == pytest.approx(0.75, abs=0.02)

@@ -62,6 +62,7 @@ MASKS = {
     "disparity of Defocus Map": lambda mask: host.run(host.nodes.DefocusMap, disparity=mask),
     "disparity of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=mask, mask=ramp()),
     "mask of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=1 - ramp(), mask=mask),
+    "things of By Hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "sky": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": 1 + ramp(), "sky": mask}),
 }
 DEPTHS = {
@@ -286,6 +287,7 @@ SHAPES = {
     "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
     "touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, image=noise(), disparity=mask, mask=ramp()),
     "mask of touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=ramp(), mask=mask),
+    "by hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "camera": lambda mask: host.run(host.nodes.Camera, image=noise(), depth=mask),
 }
 

@@ -73,6 +73,10 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         ),
         [plane(), plane(1, 60, 54).flip(-1), photo()],
     ),
+    "MagicBokehDisparityByHand": (
+        lambda picture, things: run(nodes.DisparityByHand, image=picture, things=things, left_wall=0.3, split_things=True),
+        [rgba(), plane()],
+    ),
     "MagicBokehCamera": (
         lambda depth, picture: run(nodes.Camera, depth=1 + depth.expand(-1, 3, -1, -1), image=picture)[:3],
         [plane(), photo()],

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import magicbokeh_ops
 from magicbokeh_ops import (
     aperture,
+    by_hand,
     camera,
     clips,
     color,
@@ -287,6 +288,12 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "model.tiling.blend": (
         lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
         [photo(), photo().flip(0)],
+    ),
+    "by_hand.stand": (
+        lambda disparity, masks: [
+            by_hand.stand(disparity, {"things": masks}, tilt, split) for tilt, split in ((0.0, False), (10.0, True))
+        ],
+        [plane(1), plane(2, 60, 54).flip(-1)],
     ),
     "touch_up.touch_up": (
         lambda disparity, mask, image: [
