@@ -10,10 +10,13 @@ Things stand upright where they touch the ground: each has the disparity of the 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .planes import check_range, fit, with_every_operation
+from .planes import check_range, fit
+
+MOST_ISLANDS = 200  # of a mask, that are things of their own
 
 
 def room(
@@ -64,38 +67,41 @@ def stand(disparity: Tensor, things: Mapping[str, Tensor], tilt: float = 0.0, sp
     """
     angle = math.radians(tilt)
     standing = []
-    for mask in _single(things, disparity.shape[-2:], split):
-        mask = mask.to(disparity.device)
-        rows, cols = (mask[0, 0] > 0.5).nonzero().T
+    for mask, (top, left) in _single(things, disparity.shape[-2:], split):
+        rows, cols = (mask > 0.5).nonzero().to(disparity.device).T
         depth = rows * math.cos(angle) + cols * math.sin(angle)
         foot = depth > depth.amax() - 0.5
-        standing.append((float(disparity[0, 0, rows[foot], cols[foot]].amax()), mask))
+        standing.append((float(disparity[0, 0, top + rows[foot], left + cols[foot]].amax()), mask, top, left))
     out = disparity.clone()
-    for level, mask in sorted(standing, key=lambda thing: thing[0]):
-        out.lerp_(torch.full_like(out, level), mask)
+    for level, mask, top, left in sorted(standing, key=lambda thing: thing[0]):
+        part = out[0, 0, top : top + mask.shape[0], left : left + mask.shape[1]]
+        part.lerp_(torch.full_like(part, level), mask.to(out.device))
     return out
 
 
-def _single(things: Mapping[str, Tensor], size: Sequence[int], split: bool) -> Iterator[Tensor]:
-    """Masks (1, 1, H, W) of one thing each."""
+def _single(things: Mapping[str, Tensor], size: Sequence[int], split: bool) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    """Masks (h, w) of one thing each, and their row and column in a picture of `size` (height, width)."""
     from scipy import ndimage
 
     for name, masks in things.items():
         check_range(masks, name)
-        for mask in masks.split(1):
-            mask = fit(mask.float(), size, name).clamp(0, 1)
+        for whole in masks.split(1):
+            mask = fit(whole.float(), size, name)[0, 0].clamp(0, 1)
             if not (mask > 0.5).any():
                 continue
             if not split:
-                yield mask
+                yield mask, (0, 0)
                 continue
-            mask = with_every_operation(mask)
-            islands, count = ndimage.label(mask[0, 0].cpu().numpy() > 0.5)
-            # What is grey belongs to the nearest island.
-            nearest = ndimage.distance_transform_edt(islands == 0, return_distances=False, return_indices=True)
-            owner = torch.from_numpy(islands[tuple(nearest)]).to(mask.device)
-            for island in range(1, count + 1):
-                yield mask * (owner == island)
+            islands, _ = ndimage.label(mask.cpu().numpy() > 0.5)
+            largest = np.argsort(np.bincount(islands.ravel())[1:])[::-1][:MOST_ISLANDS] + 1
+            # What is grey belongs to the nearest island, as small ones do where there are very many.
+            nearest = ndimage.distance_transform_edt(~np.isin(islands, largest), return_distances=False, return_indices=True)
+            owner = islands[tuple(nearest)]
+            for island, place in enumerate(ndimage.find_objects(owner), 1):
+                if place is not None:
+                    rows, cols = place
+                    mine = torch.from_numpy(owner[place] == island).to(mask.device)
+                    yield mask[rows, cols] * mine, (rows.start, cols.start)
 
 
 def _check(
