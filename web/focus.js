@@ -5,6 +5,7 @@ import { ROUND, apertureOf } from "./aperture.mjs";
 import {
   address,
   executionId,
+  handiworkOf,
   isConnected,
   lensOf,
   load,
@@ -108,6 +109,19 @@ class FocusNode extends ViewNode {
   }
 
   // What the page tells
+
+  look() {
+    super.look();
+    if (!this.view.depth) return;
+    const made = handiworkOf(this.node);
+    this.shown ??= made;
+    // Once the hand rests.
+    if (made !== this.shown && made === this.made) {
+      this.shown = made;
+      this.getDepth();
+    }
+    this.made = made;
+  }
 
   /** Show the photo of this address, and the depth that was found for it if there is any. */
   async show(source) {
