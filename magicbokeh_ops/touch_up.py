@@ -33,7 +33,8 @@ SET, ADD, POINT, PLANE, PLANE_AROUND, SMOOTH, IN_FRONT, BEHIND = OPERATIONS = (
 ROUNDS = 6  # of fitting a mask to the photo
 NOISE = 1e-3  # variance of colours that a photo has within one surface
 STEP = 0.03  # of disparity, that a surface does not make within the rim
-STRIP = 512  # rows of the photo that a mask is fitted to at once
+FINE = 4  # cells within the reach, in which colours are looked at
+STRIP = 512  # rows of cells that are worked on at once
 MARGIN, RING = 0.005, 0.05  # of the shorter side: the soft edge of a thing, and the width of its surroundings
 MOST_POINTS, TRIPLES = 20000, 300  # that a plane is fitted to; of points that planes are tried through
 SHARE = 0.95  # of a thing that is brought in front of its surroundings, or behind them
@@ -105,22 +106,38 @@ def follow_photo(mask: Tensor, image: Tensor, reach: int) -> Tensor:
     Where it is softer than that, and far from its rim, it stays as it is.
     """
     contrast = widen(mask, reach) + widen(-mask, reach)
-    rows = (contrast > 0.5).any(-1).flatten().nonzero()
-    if not len(rows):
+    near_rim = contrast[0, 0] > 0.5
+    if not near_rim.any():
         return mask
-    out, halo = mask.clone(), 2 * reach * ROUNDS
-    for top in range(int(rows[0]), int(rows[-1]) + 1, STRIP):
-        end = min(top + STRIP, int(rows[-1]) + 1)
-        first = max(top - halo, 0)
-        strip = slice(first, end + halo)
-        found = _fitted(mask[:, :, strip], image[:, :, strip].float().clamp(0, 1), reach)[:, :, top - first : end - first]
-        is_hard = (2 * contrast[:, :, top:end] - 1).clamp(0, 1)
-        out[:, :, top:end].lerp_(found, is_hard)
+    cell = max(1, reach // FINE)
+    halo = 2 * ROUNDS * cell * -(-reach // cell)
+    (first, bottom), (left, right) = (_ends(near_rim.any(axis), cell) for axis in (1, 0))
+    cols = slice(max(left - halo, 0), right + halo)
+    out = mask.clone()
+    for top in range(first, bottom, STRIP * cell):
+        end = min(top + STRIP * cell, bottom)
+        start = max(top - halo, 0)
+        rows = slice(start, end + halo)
+        found = _fitted(mask[:, :, rows, cols], image[:, :, rows, cols].float().clamp(0, 1), reach, cell)
+        is_hard = (2 * contrast[:, :, top:end, cols] - 1).clamp(0, 1)
+        out[:, :, top:end, cols].lerp_(found[:, :, top - start : end - start], is_hard)
     return out
 
 
-def _fitted(mask: Tensor, photo: Tensor, reach: int) -> Tensor:
-    """The mask as it depends linearly on the photo's colours within windows, made hard again, for some rounds."""
+def _ends(flags: Tensor, cell: int) -> tuple[int, int]:
+    """The first place that is set, or the cell's that it lies in, and the one after the last."""
+    places = flags.nonzero()
+    return int(places[0]) // cell * cell, int(places[-1]) + 1
+
+
+def _fitted(mask: Tensor, photo: Tensor, reach: int, cell: int) -> Tensor:
+    """The mask as it depends linearly on the photo's colours within windows, made hard again, for some rounds.
+
+    What the colours mean is found on means of `cell` x `cell` pixels, and applied to the pixels themselves (He and Sun 2015).
+    """
+    height, width = mask.shape[-2:]
+    full, reach = photo, -(-reach // cell)
+    mask, photo = (F.avg_pool2d(values, cell, ceil_mode=True) for values in (mask, photo))
     count = _box(torch.ones_like(mask), reach)
 
     def mean(values: Tensor) -> Tensor:
@@ -145,10 +162,17 @@ def _fitted(mask: Tensor, photo: Tensor, reach: int) -> Tensor:
             1,
         )
         slope = slope / scale
-        offset = share - (slope * level).sum(1, keepdim=True)
-        found = (mean(slope) * photo).sum(1, keepdim=True) + mean(offset)
-        mask = (2 * found - 0.5).clamp(0, 1)
-    return mask
+        rule = torch.cat([mean(slope), mean(share - (slope * level).sum(1, keepdim=True))], 1)
+        mask = _applied(rule, photo)
+    if cell > 1:
+        rule = F.interpolate(rule, scale_factor=float(cell), mode="bilinear")[:, :, :height, :width]
+    return _applied(rule, full)
+
+
+def _applied(rule: Tensor, photo: Tensor) -> Tensor:
+    """What slope and offset (1, 4, H, W) make of the photo's colours, hardened to a mask."""
+    found = (rule[:, :3] * photo).sum(1, keepdim=True) + rule[:, 3:]
+    return (2 * found - 0.5).clamp(0, 1)
 
 
 def _box(values: Tensor, radius: int) -> Tensor:
