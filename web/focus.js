@@ -105,6 +105,7 @@ class FocusNode extends ViewNode {
   }
 
   getDepth() {
+    this.shown = handiworkOf(this.node);
     app.queuePrompt(0, 1, [executionId(this.node)]);
   }
 
@@ -114,12 +115,8 @@ class FocusNode extends ViewNode {
     super.look();
     if (!this.view.depth) return;
     const made = handiworkOf(this.node);
-    this.shown ??= made;
     // Once the hand rests.
-    if (made !== this.shown && made === this.made) {
-      this.shown = made;
-      this.getDepth();
-    }
+    if (made !== this.shown && made === this.made) this.getDepth();
     this.made = made;
   }
 
@@ -129,6 +126,7 @@ class FocusNode extends ViewNode {
     const had = Boolean(this.view.depth);
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const output = this.recall(source);
+    if (output) this.shown = handiworkOf(this.node);
     let pictures = null;
     if (output) pictures = await this.pictures(output).catch(() => null); // after a restart the files are gone
     const photo = pictures ? null : source && (await load(source).catch(() => null));
@@ -140,6 +138,7 @@ class FocusNode extends ViewNode {
 
   async executed(output) {
     if (!output?.magicbokeh_disparity) return;
+    this.shown ??= handiworkOf(this.node); // later changes have asked for a run of their own
     const source = photoOf(this.node);
     this.source = source;
     const turn = (this.turn = (this.turn ?? 0) + 1);
