@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import folders
+from .by_hand import DisparityByHand
 from .camera import Camera
 from .demo import DemoPhoto
 from .depth import FindDisparity, LoadDepthModel
@@ -11,6 +12,7 @@ from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 from .portrait import PortraitPhoto
+from .touch_up import DisparityTouchUp
 
 folders.register_model_folders()
 folders.put_demo_photos()
@@ -24,6 +26,8 @@ class MagicBokehExtension(ComfyExtension):
             LoadDepthModel,
             FindDisparity,
             DisparityFrom,
+            DisparityTouchUp,
+            DisparityByHand,
             Camera,
             DefocusMap,
             FocusMask,

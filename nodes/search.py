@@ -50,6 +50,16 @@ _WORDS = {
         "反转深度, 深度归一化",
         "深度反転, 深度の正規化",
     ),
+    "MagicBokehDisparityTouchUp": (
+        "touch up depth, edit depth map, fix depth, paint depth, depth brush, depth retouching",
+        "修改深度, 修正深度图, 深度修补, 绘制深度",
+        "深度の修正, デプス編集, 深度を塗る",
+    ),
+    "MagicBokehDisparityByHand": (
+        "draw depth, depth by hand, manual depth, depth without model, ground plane, horizon line, depth of a painting",
+        "手工深度, 手动深度, 地平线, 绘画深度, 地平面",
+        "手動の深度, 地平線, 絵画の深度, 消失点",
+    ),
     "MagicBokehDepthLoader": (
         "load depth, depth anything, DAdepth, depth estimation",
         "加载深度, 深度估计模型",

@@ -21,6 +21,8 @@ LARGE = 600_000
 SOCKETS = {
     "DisparityFrom": {"depth": "grey", "image": "image"},
     "FindDisparity": {"image": "image"},
+    "DisparityTouchUp": {"disparity": "map", "mask": "mask", "image": "image"},
+    "DisparityByHand": {"image": "image", "things": "mask", "things_2": "mask", "things_3": "mask", "things_4": "mask"},
     "Camera": {"depth": "grey", "image": "image"},
     "DefocusMap": {"disparity": "map", "image": "image", "focus_mask": "mask"},
     "FocusMask": {"defocus": "map"},
@@ -32,6 +34,8 @@ SOCKETS = {
 OUTPUTS = {
     "DisparityFrom": ["map"],
     "FindDisparity": ["map"],
+    "DisparityTouchUp": ["map"],
+    "DisparityByHand": ["map"],
     "Camera": ["map", "number", "number"],
     "DefocusMap": ["map", "number", "image", "number"],
     "FocusMask": ["mask"],
@@ -42,6 +46,8 @@ OUTPUTS = {
 }
 NODES = [
     "DisparityFrom",
+    "DisparityTouchUp",
+    "DisparityByHand",
     "Camera",
     "DefocusMap",
     "FocusMask",
@@ -58,6 +64,7 @@ LINKED = {"focus": "number", "k": "number"}  # widgets that are often links
 # Widgets whose whole range takes too long for thousands of graphs: ends are drawn, but rarely.
 USUAL = {
     "frames": (2, 5),
+    "edge": (0, 9),
     "input_size": (140, 300),
     "k": (0.0, 60.0),
     "k_from": (0.0, 60.0),

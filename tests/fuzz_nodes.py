@@ -164,6 +164,11 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
             frames, size = max(frames, len(value) if first else 1), list(value.shape[first : first + 2])
     if node in ("DisparityFrom", "FindDisparity"):
         yield [frames, *size], 0, 1
+    elif node == "DisparityTouchUp":
+        mask = inputs["mask"]
+        yield [max(frames, 1 if mask.ndim == 2 else len(mask)), *size], 0, 1
+    elif node == "DisparityByHand":
+        yield [1, *size], 0, 1
     elif node == "Camera":  # as many frames as there are of depth
         yield [len(disparity) if disparity.ndim > 2 else 1, *size], 0, 1
     elif node == "DefocusMap":

@@ -1,25 +1,22 @@
-// Click to focus on Defocus Map: ties the view to the node. All state is in the node's own widgets, so that prompts and pages
-// without this script work the same.
+// Click to focus on Defocus Map: ties the view to the node.
 
 import { app } from "../../scripts/app.js";
 import { ROUND, apertureOf } from "./aperture.mjs";
 import {
   address,
-  chain,
   executionId,
+  handiworkOf,
   isConnected,
-  isOnPage,
   lensOf,
   load,
   locatorOf,
   nameShown,
   photoOf,
   registerOnce,
-  replaceStale,
-  watch,
   widgetOf,
   wordsOfPage,
 } from "./graph.mjs";
+import { ViewNode } from "./view_node.mjs";
 import { FocusView, THREE_POINTS, VIEWS } from "./view.mjs";
 
 const NODE = "MagicBokehDefocusMap";
@@ -29,42 +26,18 @@ const POINTS = [["focus_x", "focus_y"], ["focus_x2", "focus_y2"], ["focus_x3", "
 const PASSED_ON = { range: "focus_range", falloff: "falloff", tilt: "tilt", direction: "tilt_direction" }; // outputs for the lens
 const NOT_IN_PREVIEW = ["highlight_boost", "grain"]; // widgets of the lens
 
-class FocusNode {
+class FocusNode extends ViewNode {
   constructor(node) {
-    this.node = node;
     const text = wordsOfPage();
-    this.view = new FocusView(this, text);
-    this.view.root.magicbokeh = node;
-    this.widget = node.addDOMWidget("focus_view", "MAGICBOKEH_FOCUS_VIEW", this.view.root, {
-      serialize: false,
-      hideOnZoom: false,
-      hideInPanel: true,
-      getMinHeight: () => 260,
-      getValue: () => "",
-      setValue: () => {},
+    super(node, new FocusView(null, text), {
+      name: "focus_view",
+      type: "MAGICBOKEH_FOCUS_VIEW",
+      label: text.focus,
+      widgets: [...POINTS.flat(), "focus", "k", "focus_mode", "focus_range", "falloff", "tilt", "tilt_direction"],
     });
-    this.widget.serialize = false;
-    this.widget.label = text.focus; // App mode shows it above the view
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1], height)]);
-    for (const name of [...POINTS.flat(), "focus", "k", "focus_mode", "focus_range", "falloff", "tilt", "tilt_direction"]) {
-      chain(this.named(name), "callback", () => this.view.redraw());
-    }
-    chain(node, "onExecuted", (output) => this.executed(output));
-    chain(node, "onConnectionsChange", () => this.soon());
-    chain(node, "onConfigure", () => this.soon());
-    chain(node, "onAdded", () => this.soon());
-    chain(node, "onRemoved", () => this.view.remove());
-    // Links further up, promoted widgets, zoom and undo tell nobody here.
-    watch(node, 400, () => this.look());
-    this.forward();
   }
 
   // What the view asks of the node
-
-  named(name) {
-    return this.node.widgets.find((widget) => widget.name === name);
-  }
 
   /** What another node gives (x, y, value: undefined) is known after a run. */
   get() {
@@ -87,7 +60,7 @@ class FocusNode {
       connected: isConnected(this.node, "image"),
       missing: this.missing(mode),
       linked,
-      locked: linked || (app.canvas.read_only && !LiteGraph.vueNodesMode),
+      locked: linked || this.isReadOnly(),
     };
   }
 
@@ -122,48 +95,29 @@ class FocusNode {
 
   /** point: [x, y], and which of the points it is. */
   set({ point, which = 0, k, view }) {
-    const put = (name, value) => {
-      const widget = widgetOf(this.node, name);
-      if (!widget || value === undefined || widget.value === value) return;
-      widget.value = value;
-      widget.callback?.(value, app.canvas, this.node);
-    };
     if (point) {
-      POINTS[which].forEach((name, i) => put(name, point[i]));
-      if (this.get().mode !== THREE_POINTS) put("focus_mode", "point");
+      POINTS[which].forEach((name, i) => this.put(name, point[i]));
+      if (this.get().mode !== THREE_POINTS) this.put("focus_mode", "point");
     }
-    put("k", k);
+    this.put("k", k);
     if (view) this.node.properties.magicbokeh_view = view;
     this.node.graph?.setDirtyCanvas(true, true);
   }
 
-  zoom() {
-    return app.canvas.ds.scale;
-  }
-
   getDepth() {
+    this.shown = handiworkOf(this.node);
     app.queuePrompt(0, 1, [executionId(this.node)]);
-  }
-
-  done() {
-    this.view.stage.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
   // What the page tells
 
-  soon() {
-    for (const wait of [0, 50, 300]) setTimeout(() => isOnPage(this.node) && this.look(), wait);
-  }
-
   look() {
-    const { node, view } = this;
-    replaceStale(view.root);
-    if (!view.root.isConnected) return;
-    const source = photoOf(node);
-    if (source !== this.source) this.show(source);
-    const seen = JSON.stringify([this.get(), Math.round(4 * this.zoom())]);
-    if (seen !== this.seen) view.redraw();
-    this.seen = seen;
+    super.look();
+    if (!this.view.depth) return;
+    const made = handiworkOf(this.node);
+    // Once the hand rests.
+    if (made !== this.shown && made === this.made) this.getDepth();
+    this.made = made;
   }
 
   /** Show the photo of this address, and the depth that was found for it if there is any. */
@@ -172,6 +126,7 @@ class FocusNode {
     const had = Boolean(this.view.depth);
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const output = this.recall(source);
+    if (output) this.shown = handiworkOf(this.node);
     let pictures = null;
     if (output) pictures = await this.pictures(output).catch(() => null); // after a restart the files are gone
     const photo = pictures ? null : source && (await load(source).catch(() => null));
@@ -183,6 +138,7 @@ class FocusNode {
 
   async executed(output) {
     if (!output?.magicbokeh_disparity) return;
+    this.shown ??= handiworkOf(this.node); // later changes have asked for a run of their own
     const source = photoOf(this.node);
     this.source = source;
     const turn = (this.turn = (this.turn ?? 0) + 1);
@@ -208,27 +164,6 @@ class FocusNode {
   async pictures({ photo, disparity, found, size }) {
     const pictures = await Promise.all([photo, disparity].map((file) => load(address(file))));
     return [...pictures, found, size];
-  }
-
-  /** The classic canvas hears nothing over an element: hand on what is meant for it. */
-  forward() {
-    const { stage } = this.view;
-    const classic = () => !LiteGraph.vueNodesMode;
-    const hand = (name, wanted, method) =>
-      stage.addEventListener(
-        name,
-        (event) => {
-          if (!classic() || event.defaultPrevented || !wanted(event)) return;
-          if (name !== "pointermove") event.preventDefault();
-          method(event);
-        },
-        { passive: false },
-      );
-    hand("wheel", () => true, (event) => app.canvas.processMouseWheel(event));
-    hand("pointerdown", (event) => event.button === 1, (event) => app.canvas.processMouseDown(event));
-    hand("pointermove", (event) => event.buttons & 4, (event) => app.canvas.processMouseMove(event));
-    hand("pointerup", (event) => event.button === 1, (event) => app.canvas.processMouseUp(event));
-    hand("contextmenu", () => true, (event) => app.canvas.processContextMenu(this.node, event));
   }
 }
 

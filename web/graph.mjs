@@ -8,6 +8,7 @@ const SUBGRAPH_INPUT = "-10";
 const SUBGRAPH_OUTPUT = "-20";
 const BYPASSED = 4;
 const LENS_NODES = ["MagicBokehLensBlur", "MagicBokehSweep"];
+const BY_HAND = ["MagicBokehDisparityTouchUp", "MagicBokehDisparityByHand"];
 const DEMO_PHOTOS = { 0: "photo.jpg", 2: "noisy.jpg" }; // by output of Demo Photo
 
 export function load(url) {
@@ -155,6 +156,19 @@ export function photoOf(node) {
   return parts ? address({ filename: parts[2], subfolder: parts[1] ?? "", type: parts[3] ?? "input" }) : null;
 }
 
+/**
+ * All that is set by hand on the nodes right before a node that make and change its disparity, and the files of their masks; "" if there
+ * are none of these. To show a change of it takes little work.
+ */
+export function handiworkOf(node) {
+  const origin = originOf(node, node.inputs?.findIndex((input) => input.name === "disparity") ?? -1)?.node;
+  if (!BY_HAND.includes(origin?.comfyClass)) return "";
+  const values = origin.widgets.map((widget) => widgetOf(origin, widget.name)?.value ?? null);
+  const masks = origin.inputs.map((input, slot) => (input.type === "MASK" ? originOf(origin, slot)?.node : null));
+  const files = masks.map((maker) => (maker?.widgets && widgetOf(maker, "image")?.value) ?? null);
+  return JSON.stringify([values, files]) + handiworkOf(origin);
+}
+
 /** Call `after` too whenever a method of an object is called. */
 export function chain(object, name, after) {
   const before = object[name];
@@ -177,8 +191,8 @@ export function watch(node, milliseconds, look) {
 }
 
 /** Words of the page's language. */
-export function wordsOfPage() {
-  return textFor(app.extensionManager.setting.get("Comfy.Locale"));
+export function wordsOfPage(words = textFor) {
+  return words(app.extensionManager.setting.get("Comfy.Locale"));
 }
 
 /** Register an extension that acts on new nodes; that of a second copy of the pack, in a folder of another name, would end in an error. */

@@ -1,22 +1,13 @@
 // The focus view: its element, and what it draws. Knows nothing of ComfyUI.
 
 import { makeLens } from "./lens.mjs";
-import { clamp, contain, focusFromPoint, focusMap, levelled, planeThrough, pointAt, unpack } from "./optics.mjs";
+import { clamp, focusFromPoint, focusMap, levelled, planeThrough, pointAt, unpack } from "./optics.mjs";
+import { PhotoView, step } from "./photo_view.mjs";
 
 const MAP_SIDE = 512; // pixels of the focus map, so that it keeps up with dragging
 
 export const VIEWS = ["photo", "map", "preview"];
 export const THREE_POINTS = "three points"; // the focus_mode
-
-const STYLE = `
-.magicbokeh-focus{display:flex;flex-direction:column;gap:4px;box-sizing:border-box;width:100%;height:100%;min-height:240px;font:12px system-ui,sans-serif;color:var(--input-text,#ddd)}
-.magicbokeh-focus [role=application]{position:relative;flex:1;min-height:180px;overflow:hidden;border-radius:6px;background:#0008;outline:none;touch-action:none;cursor:crosshair}
-.magicbokeh-focus [role=application]:focus-visible{box-shadow:inset 0 0 0 2px #4af}
-.magicbokeh-focus canvas{position:absolute;inset:0;width:100%;height:100%}
-.magicbokeh-focus output{position:absolute;inset:auto 0 0 0;padding:2px 6px;background:#000b;color:#fff;font-size:11px;pointer-events:none}
-.magicbokeh-focus div:last-child{display:flex;gap:4px;flex-wrap:wrap}
-.magicbokeh-focus button{flex:1 1 auto;font:inherit;padding:2px 6px;border:1px solid #8888;border-radius:4px;background:var(--comfy-input-bg,#0004);color:inherit;cursor:pointer}
-.magicbokeh-focus button[aria-pressed=true]{background:#4af;color:#000}`;
 
 /** The points in focus, [x, y] each, if some are and they are known. */
 function pointsOf({ mode, points }) {
@@ -27,13 +18,6 @@ function pointsOf({ mode, points }) {
 function nearest(points, [x, y], { width, height }) {
   const away = points.map((point) => Math.hypot((point[0] - x) * width, (point[1] - y) * height));
   return Math.max(0, away.indexOf(Math.min(...away)));
-}
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
 }
 
 /** A picture's pixels, at most `side` wide and high. */
@@ -56,40 +40,18 @@ function pixels(picture, side, smooth = true) {
  * has been given itself.
  * text: the words to show.
  */
-export class FocusView {
+export class FocusView extends PhotoView {
   constructor(model, text) {
-    this.model = model;
-    this.text = text;
+    super(model, text, VIEWS);
     this.taken = 0; // which of the points is moved
-    if (!document.getElementById("magicbokeh-style")) {
-      document.head.append(element("style", { id: "magicbokeh-style" }, STYLE));
-    }
-    this.canvas = element("canvas");
-    this.hint = element("output", { "aria-live": "polite", "data-testid": "magicbokeh-hint" });
-    this.stage = element(
-      "div",
-      { role: "application", tabindex: "0", "aria-label": text.label, "data-testid": "magicbokeh-stage" },
-      this.canvas,
-      this.hint,
-    );
-    this.buttons = VIEWS.map((view) => {
-      const button = element("button", { type: "button", title: text.titles[view], "data-testid": `magicbokeh-${view}` }, text[view]);
-      button.addEventListener("click", () => this.choose(view));
-      return button;
-    });
-    const run = element("button", { type: "button", title: text.titles.depth, "data-testid": "magicbokeh-depth" }, text.depth);
-    run.addEventListener("click", () => model.getDepth());
-    this.root = element("div", { class: "magicbokeh-focus" }, this.stage, element("div", {}, ...this.buttons, run));
-    this.listen();
-    this.resized = new ResizeObserver(() => this.redraw());
-    this.resized.observe(this.stage);
+    this.button("depth", () => this.model.getDepth());
+    this.listenToWheel();
   }
 
   /** Show an <img>, and forget the depth. */
   setPhoto(photo) {
-    this.photo = photo;
     this.depth = null;
-    this.redraw();
+    super.setPhoto(photo);
   }
 
   /** Show what a run has found. found: {mode, focus, ...}; size: of the photo that the node had, in pixels, which k counts in. */
@@ -112,11 +74,6 @@ export class FocusView {
     this.redraw();
   }
 
-  choose(view) {
-    this.model.set({ view });
-    this.redraw();
-  }
-
   /** The focal plane as far as it is known here: disparity in the middle of the picture, tilt and direction. */
   plane(state) {
     const { depth } = this;
@@ -135,29 +92,8 @@ export class FocusView {
     return foundTilt === tilt && foundDirection === direction ? { focus, tilt, direction } : null;
   }
 
-  redraw() {
-    this.pending ??= requestAnimationFrame(() => {
-      this.pending = null;
-      this.draw();
-    });
-  }
-
-  place() {
-    const { clientWidth, clientHeight } = this.stage;
-    if (!this.photo || !clientWidth || !clientHeight) return null;
-    return contain(clientWidth, clientHeight, this.photo.naturalWidth, this.photo.naturalHeight);
-  }
-
-  draw() {
-    const state = this.model.get();
-    const density = Math.min(2, window.devicePixelRatio || 1) * clamp(this.model.zoom(), 1, 2);
-    const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
-    this.canvas.width = Math.max(1, Math.round(width * density));
-    this.canvas.height = Math.max(1, Math.round(height * density));
-    const context = this.canvas.getContext("2d");
-    context.setTransform(density, 0, 0, density, 0, 0);
-    this.buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(VIEWS[i] === state.view)));
-    const [place, plane] = [this.place(), this.plane(state)];
+  paint(context, place, state, density) {
+    const plane = this.plane(state);
     this.hint.textContent = this.describe(state, plane);
     if (!place) return;
     let picture = this.photo;
@@ -170,7 +106,7 @@ export class FocusView {
       const [across, down] = [place.x + x * place.width, place.y + y * place.height];
       this.cross(context, across, down, state.locked);
       // Left of the cross or below it where there is no room on its upper right.
-      if (length > 1) this.number(context, across + (across > width - 24 ? -13 : 13), down + (down < 20 ? 13 : -13), i + 1);
+      if (length > 1) this.number(context, across + (across > this.stage.clientWidth - 24 ? -13 : 13), down + (down < 20 ? 13 : -13), i + 1);
     });
   }
 
@@ -241,36 +177,19 @@ export class FocusView {
     return said.join("; ");
   }
 
-  listen() {
+  point(event) {
     const { stage, model } = this;
-    const focusHere = (event) => {
-      const place = this.place();
-      const state = model.get();
-      if (!place || state.locked) return;
-      const point = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
-      if (event.type === "pointerdown") this.taken = nearest(pointsOf(state), point, place);
-      model.set({ point, which: this.taken });
-      this.redraw();
-    };
-    // Not prevented: the page takes its snapshots for undo at mouseup.
-    stage.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      event.stopPropagation();
-      stage.setPointerCapture(event.pointerId);
-      stage.focus({ preventScroll: true });
-      this.dragging = true;
-      focusHere(event);
-    });
-    stage.addEventListener("pointermove", (event) => {
-      if (!this.dragging) return;
-      event.stopPropagation();
-      focusHere(event);
-    });
-    stage.addEventListener("lostpointercapture", () => {
-      this.dragging = false;
-      this.redraw();
-    });
-    stage.addEventListener("keydown", (event) => this.key(event));
+    const place = this.place();
+    const state = model.get();
+    if (!place || state.locked) return;
+    const point = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
+    if (event.type === "pointerdown") this.taken = nearest(pointsOf(state), point, place);
+    model.set({ point, which: this.taken });
+    this.redraw();
+  }
+
+  listenToWheel() {
+    const { stage } = this;
     // Nodes 2.0 hands every turn of the wheel on to the canvas before it comes here, unless this says otherwise.
     const claim = (event) => (stage.dataset.captureWheel = String(Boolean(event.altKey)));
     for (const name of ["keydown", "keyup", "blur"]) stage.addEventListener(name, claim);
@@ -287,10 +206,8 @@ export class FocusView {
     );
   }
 
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return; // the page's own, such as Ctrl+Enter to run
-    const step = event.shiftKey ? 0.05 : 0.005;
-    const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
+  press(key, event) {
+    const move = step(key, event);
     const state = this.model.get();
     if (move) {
       if (!state.locked) {
@@ -298,29 +215,15 @@ export class FocusView {
         const point = state.points[which].map((value, i) => Math.round(clamp(value + move[i], 0, 1) * 1e4) / 1e4);
         this.model.set({ point, which });
       }
-    } else if (event.key === "+" || event.key === "-") this.aperture(event.key === "+" ? 1 : -1);
-    else if ("123".includes(event.key)) this.choose(VIEWS[event.key - 1]);
-    else if (event.key === "Enter") this.model.getDepth();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
-    this.redraw();
-    this.settle();
-  }
-
-  /** Keys and wheel end no action that the page would see; a pause does. */
-  settle() {
-    clearTimeout(this.settled);
-    this.settled = setTimeout(() => this.model.done(), 250);
+    } else if (key === "+" || key === "-") this.aperture(key === "+" ? 1 : -1);
+    else if ("123".includes(key)) this.choose(VIEWS[key - 1]);
+    else if (key === "Enter") this.model.getDepth();
+    else return false;
+    return true;
   }
 
   aperture(step) {
     this.model.set({ k: Math.max(0, this.model.get().k + step) });
     this.redraw();
-  }
-
-  remove() {
-    this.resized.disconnect();
-    clearTimeout(this.settled);
   }
 }

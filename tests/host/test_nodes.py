@@ -197,6 +197,77 @@ def test_what_stays_sharp_around_the_focus(host):
     assert host.found(handed)["row"] == host.found(lens("photo", "ramp", k=12, focus_range=0.5, falloff=2))["row"]
 
 
+def touch_up(disparity: str, mask: str, operation: str, image: str | None = None, **changes) -> dict:
+    settings = {"value": 0.9, "amount": 0.1, "point_x": 0.75, "point_y": 0.5, "radius": 4, "edge": 4}
+    prompt = {
+        "disparity": node("TestMask", kind=disparity),
+        "mask": node("TestMask", kind=mask),
+        "touch_up": node(
+            "MagicBokehDisparityTouchUp",
+            disparity=["disparity", 0],
+            mask=["mask", 0],
+            operation=operation,
+            **{**settings, **changes},
+        ),
+        "probe": node("TestProbe", mask=["touch_up", 0]),
+    }
+    if image:
+        prompt["image"] = node("TestImage", kind=image)
+        prompt["touch_up"]["inputs"]["image"] = ["image", 0]
+    return prompt
+
+
+def test_touch_up(host):
+    row = host.found(touch_up("ramp", "left half", "set to value"))["row"]
+    assert row[:31] == pytest.approx([0.9] * 31) and row[34:] == pytest.approx([i / 63 for i in range(34, 64)], abs=1e-6)
+    assert host.found(touch_up("ramp", "left half", "value of a point"))["row"][4] == pytest.approx(0.75, abs=0.02)
+    in_front = host.found(touch_up("ramp", "left half", "in front of its surroundings"))["row"]
+    assert in_front[:31] == sorted(in_front[:31]) and in_front[4] > 0.5
+    assert host.found(touch_up("ramp", "left half", "add amount", "batch of 3"))["shape"] == [3, 48, 64]
+    assert "mask is empty" in host.error(touch_up("ramp", "empty 64", "smooth"))
+
+
+def test_touch_ups_in_a_row(host):
+    """The second is of the photo's size, and changes what the first has left."""
+    prompt = touch_up("ramp", "left half", "set to value", value=0.2)
+    second = touch_up("ramp", "left half", "add amount", "photo", amount=0.5)
+    prompt["second"], prompt["image"] = second["touch_up"], second["image"]
+    prompt["second"]["inputs"]["disparity"] = ["touch_up", 0]
+    prompt["probe"]["inputs"]["mask"] = ["second", 0]
+    row = host.found(prompt)["row"]
+    assert row[4] == pytest.approx(0.7, abs=0.01) and row[60] == pytest.approx(60 / 63, abs=0.01)
+
+
+def by_hand(image: str, thing: str | None = None, **changes) -> dict:
+    settings = {"horizon": 0.25, "near_end": 1, "horizon_tilt": 0, "back_wall": 0, "left_wall": 0, "right_wall": 0}
+    settings |= {"vanishing_x": 0.5, "split_things": False}
+    prompt = {
+        "image": node("TestImage", kind=image),
+        "by_hand": node("MagicBokehDisparityByHand", image=["image", 0], **{**settings, **changes}),
+        "probe": node("TestProbe", mask=["by_hand", 0]),
+    }
+    if thing:
+        prompt["thing"] = node("TestMask", kind=thing)
+        prompt["by_hand"]["inputs"]["things_2"] = ["thing", 0]
+    return prompt
+
+
+def test_disparity_by_hand(host):
+    """The probe tells of the middle row, which lies a third of the way from the horizon to the near end."""
+    level = (24.5 / 48 - 0.25) / 0.75
+    found = host.found(by_hand("photo"))
+    assert found["shape"] == [1, 48, 64] and found["low"] == 0
+    assert found["row"] == pytest.approx([level] * 64, abs=1e-5)
+    assert host.found(by_hand("batch of 3"))["shape"] == [1, 48, 64]
+    walled = host.found(by_hand("photo", back_wall=0.5, right_wall=1))["row"]
+    assert walled[:40] == pytest.approx([0.5] * 40, abs=1e-5) and walled[-1] == pytest.approx(63.5 / 32 - 1, abs=1e-4)
+    stands = host.found(by_hand("photo", "left half"))["row"]
+    assert stands[4] == pytest.approx((47.5 / 48 - 0.25) / 0.75, abs=1e-5) and stands[60] == pytest.approx(level, abs=1e-5)
+    assert "near_end is 0.1" in host.error(by_hand("photo", near_end=0.1))
+    outputs = host.run(by_hand("photo", horizon=0.3))["outputs"]["by_hand"]
+    assert Image.open(BytesIO(host.image(outputs["magicbokeh_photo"][0]))).size == (64, 48)
+
+
 def test_focus_by_what_is_near(host):
     # The near side of a ramp is its right half.
     assert host.found(defocus("ramp", output=1, focus_mode="nearest subject"))["number"] == pytest.approx(0.75, abs=0.02)

@@ -44,6 +44,7 @@ PICTURES = {
     "sweep": lambda image: host.run(host.nodes.Sweep, image=image, disparity=ramp(), frames=2, k_from=4.0, k_to=2.0),
     "defocus map": lambda image: host.run(host.nodes.DefocusMap, image=image, disparity=ramp()),
     "disparity from": lambda image: host.run(host.nodes.DisparityFrom, image=image, depth=ramp(), refine=2),
+    "touch-up": lambda image: host.run(host.nodes.DisparityTouchUp, image=image, disparity=ramp(), mask=ramp(), edge=2),
 }
 SAMPLED = {"sampler": lambda image: sampled(image, ramp())}
 MASKS = {
@@ -59,6 +60,9 @@ MASKS = {
         host.nodes.Sweep, image=noise(), disparity=mask, frames=2, k_from=4.0, k_to=2.0
     ),
     "disparity of Defocus Map": lambda mask: host.run(host.nodes.DefocusMap, disparity=mask),
+    "disparity of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=mask, mask=ramp()),
+    "mask of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=1 - ramp(), mask=mask),
+    "things of By Hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "sky": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": 1 + ramp(), "sky": mask}),
 }
 DEPTHS = {
@@ -211,7 +215,7 @@ def test_light_spreads_no_farther_than_its_disc(give):
     assert torch.allclose(odd[0][:, :, 40:], plain[0][:, :, 40:], atol=2e-3)
 
 
-@every({name: PICTURES[name] for name in ("disparity", "disparity from", "defocus map")})
+@every({name: PICTURES[name] for name in ("disparity", "disparity from", "defocus map", "touch-up")})
 def test_light_is_white_where_pictures_are_looked_at(give):
     _, odd = light_and_overshoot()
     same(give(odd), give(odd.clamp(0, 1)), 1e-6)
@@ -281,6 +285,9 @@ SHAPES = {
     "focus_mask": MASKS["focus_mask of Defocus Map"],
     "disparity from": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask),
     "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
+    "touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, image=noise(), disparity=mask, mask=ramp()),
+    "mask of touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=ramp(), mask=mask),
+    "by hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "camera": lambda mask: host.run(host.nodes.Camera, image=noise(), depth=mask),
 }
 

@@ -62,6 +62,21 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda depth, picture: run(nodes.DisparityFrom, depth=depth, image=picture, refine=2),
         [plane(), photo()],
     ),
+    "MagicBokehDisparityTouchUp": (
+        lambda disparity, mask, picture: run(
+            nodes.DisparityTouchUp,
+            disparity=disparity,
+            mask=mask,
+            image=picture,
+            operation="in front of its surroundings",
+            edge=2,
+        ),
+        [plane(), plane(1, 60, 54).flip(-1), photo()],
+    ),
+    "MagicBokehDisparityByHand": (
+        lambda picture, things: run(nodes.DisparityByHand, image=picture, things=things, left_wall=0.3, split_things=True),
+        [rgba(), plane()],
+    ),
     "MagicBokehCamera": (
         lambda depth, picture: run(nodes.Camera, depth=1 + depth.expand(-1, 3, -1, -1), image=picture)[:3],
         [plane(), photo()],

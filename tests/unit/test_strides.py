@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import magicbokeh_ops
 from magicbokeh_ops import (
     aperture,
+    by_hand,
     camera,
     clips,
     color,
@@ -29,6 +30,7 @@ from magicbokeh_ops import (
     overlay,
     planes,
     sampler,
+    touch_up,
     windows,
 )
 from magicbokeh_ops.aperture import Aperture
@@ -287,6 +289,19 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
         [photo(), photo().flip(0)],
     ),
+    "by_hand.stand": (
+        lambda disparity, masks: [
+            by_hand.stand(disparity, {"things": masks}, tilt, split) for tilt, split in ((0.0, False), (10.0, True))
+        ],
+        [plane(1), plane(2, 60, 54).flip(-1)],
+    ),
+    "touch_up.touch_up": (
+        lambda disparity, mask, image: [
+            touch_up.touch_up(disparity, mask, operation, image=image, edge=2) for operation in touch_up.OPERATIONS
+        ],
+        [plane(), plane(1, 60, 54).flip(-1), photo()],
+    ),
+    "touch_up.follow_photo": (lambda mask, image: touch_up.follow_photo(mask.round(), image, 3), [plane(1), photo(1)]),
     "windows.widen": (lambda values: windows.widen(values, 3), [plane()]),
     "windows.sliding": (
         lambda values: [windows.sliding(values, 7, axis, combine) for axis, combine in ((-1, torch.add), (2, torch.maximum))],

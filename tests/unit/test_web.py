@@ -11,6 +11,7 @@ import torch
 
 from magicbokeh_ops import defocus
 from magicbokeh_ops.aperture import FRINGES
+from magicbokeh_ops.by_hand import room
 from magicbokeh_ops.demo import ASSETS
 from magicbokeh_ops.focal_plane import plane_through, tilted
 from magicbokeh_ops.lenses import LENSES, aperture_of
@@ -77,9 +78,32 @@ def apertures() -> list[dict]:
     return found
 
 
+def rooms() -> list[dict]:
+    """What the widgets say, and the disparity."""
+    found = []
+    for height, width, horizon, near_end, tilt, back, left, right, vanishing in (
+        (30, 40, 0.4, 1.0, 0.0, 0.0, 0.0, 0.0, 0.5),
+        (41, 30, 0.3, 0.9, 7.0, 0.2, 0.6, 0.0, 0.3),
+        (25, 60, -0.2, 1.4, -20.0, 0.1, 1.7, 0.9, 0.6),
+    ):
+        walls = {"back_wall": back, "left_wall": left, "right_wall": right}
+        values = room((height, width), horizon, near_end, tilt=tilt, vanishing_x=vanishing, **walls)
+        hand = {"horizon": horizon, "near_end": near_end, "horizon_tilt": tilt, "vanishing_x": vanishing, **walls}
+        found.append({"width": width, "height": height, "hand": hand, "values": values.flatten().tolist()})
+    return found
+
+
 def vectors() -> dict:
     torch.manual_seed(0)
-    out = {"points": [], "bands": [], "choices": choices(), "tilts": tilts(), "apertures": apertures(), "lenses": LENSES}
+    out = {
+        "points": [],
+        "bands": [],
+        "choices": choices(),
+        "tilts": tilts(),
+        "apertures": apertures(),
+        "lenses": LENSES,
+        "rooms": rooms(),
+    }
     integers = torch.tensor([0, 1, 255, 256, 40000, 65535])
     packed = torch.stack([integers // 256, integers % 256, torch.zeros(6).long(), torch.full((6,), 255)], 1)
     out["packed"] = {"bytes": packed.flatten().tolist(), "values": (integers / 65535).tolist()}

@@ -60,6 +60,7 @@ SWEEP = {**LENS, "frames": 2}
 BOX = {"disparity": ramp(), "image": photo(), "focus_mode": "box"}
 RELATIVE = "disparity, one distance known"
 METRES, KNOWN = {"depth": 1 + ramp()}, {"depth": ramp(), "depth_is": RELATIVE}
+TOUCH_UP = {"disparity": ramp(), "mask": ramp()}
 MASK = {"disparity": ramp(), "image": photo(), "focus_mode": "mask"}
 WRONG = {
     # Load Portrait Photo, whose input is a file
@@ -93,6 +94,41 @@ WRONG = {
     "refine without the photo": ("DisparityFrom", "refine", {"depth": ramp(), "refine": 3}),
     "refine below 0": ("DisparityFrom", "refine", {"depth": ramp(), "image": photo(), "refine": -1}),
     "depth_ratio of 1": ("DisparityFrom", "depth_ratio", {"depth": ramp(), "convention": "depth (near = black)", "depth_ratio": 1.0}),
+    # Disparity Touch-Up
+    "no disparity to touch up": ("DisparityTouchUp", "disparity", {**TOUCH_UP, "disparity": None}),
+    "disparity to touch up in 0..255": ("DisparityTouchUp", "disparity", {**TOUCH_UP, "disparity": 255 * ramp()}),
+    "disparity to touch up with holes": ("DisparityTouchUp", "disparity", {**TOUCH_UP, "disparity": with_pixel(ramp(), NAN)}),
+    "no mask of what to touch up": ("DisparityTouchUp", "mask", {**TOUCH_UP, "mask": None}),
+    "nothing to touch up": ("DisparityTouchUp", "mask", {**TOUCH_UP, "mask": torch.zeros(1, 64, 64)}),
+    "touch-up mask in 0..255": ("DisparityTouchUp", "mask", {**TOUCH_UP, "mask": 255 * ramp()}),
+    "touch-up mask of another shape": ("DisparityTouchUp", "mask", {**TOUCH_UP, "mask": ramp(1, 66, 66)}),
+    "touch-up masks for other frames": ("DisparityTouchUp", "mask", {**TOUCH_UP, "mask": ramp(2), "disparity": ramp(3)}),
+    "everything in front of itself": (
+        "DisparityTouchUp",
+        "mask",
+        {**TOUCH_UP, "mask": torch.ones(1, 66, 88), "operation": "in front of its surroundings"},
+    ),
+    "photo to touch up by in 0..255": ("DisparityTouchUp", "image", {**TOUCH_UP, "image": 255 * photo()}),
+    "no such operation": ("DisparityTouchUp", "operation", {**TOUCH_UP, "operation": "paint"}),
+    "value of 2": ("DisparityTouchUp", "value", {**TOUCH_UP, "value": 2.0}),
+    "amount of NaN": ("DisparityTouchUp", "amount", {**TOUCH_UP, "amount": NAN}),
+    "radius below 0": ("DisparityTouchUp", "radius", {**TOUCH_UP, "radius": -1}),
+    "edge below 0": ("DisparityTouchUp", "edge", {**TOUCH_UP, "edge": -1}),
+    "point beside the photo": ("DisparityTouchUp", "point_x", {**TOUCH_UP, "operation": "value of a point", "point_x": 1.5}),
+    # Disparity By Hand
+    "no photo to draw on": ("DisparityByHand", "image", {"image": None}),
+    "photo without pixels to draw on": ("DisparityByHand", "image", {"image": photo(0)}),
+    "thing that is none": ("DisparityByHand", "things", {"image": photo(), "things": photo()}),
+    "thing in 0..255": ("DisparityByHand", "things_2", {"image": photo(), "things_2": 255 * ramp()}),
+    "thing with NaN": ("DisparityByHand", "things_3", {"image": photo(), "things_3": with_pixel(ramp(), NAN)}),
+    "thing of another shape": ("DisparityByHand", "things_4", {"image": photo(), "things_4": ramp(1, 66, 66)}),
+    "horizon of NaN": ("DisparityByHand", "horizon", {"image": photo(), "horizon": NAN}),
+    "near end above the horizon": ("DisparityByHand", "near_end", {"image": photo(), "near_end": 0.2}),
+    "upright horizon": ("DisparityByHand", "horizon_tilt", {"image": photo(), "horizon_tilt": 90.0}),
+    "wall behind the horizon": ("DisparityByHand", "back_wall", {"image": photo(), "back_wall": -1.0}),
+    "left wall of NaN": ("DisparityByHand", "left_wall", {"image": photo(), "left_wall": NAN}),
+    "right wall below 0": ("DisparityByHand", "right_wall", {"image": photo(), "right_wall": -1.0}),
+    "vanishing point at the edge": ("DisparityByHand", "vanishing_x", {"image": photo(), "vanishing_x": 1.0}),
     # Camera
     "coloured distances": ("Camera", "depth", {"depth": photo()}),
     "wall": ("Camera", "depth", {"depth": torch.full((1, 66, 88), 3.0)}),
