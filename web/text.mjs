@@ -106,6 +106,14 @@ const CHINESE = {
     "distance in metres": "距离（米）",
     "distance in any unit, one known": "距离（任意单位，已知一处）",
     "disparity, one distance known": "视差（已知一处距离）",
+    "set to value": "设为数值",
+    "add amount": "加上增量",
+    "value of a point": "取某点的值",
+    "plane through it": "拟合平面",
+    "plane of its surroundings": "周围的平面",
+    smooth: "平滑",
+    "in front of its surroundings": "移到周围之前",
+    "behind its surroundings": "移到周围之后",
   },
 };
 
@@ -183,6 +191,14 @@ const JAPANESE = {
     "distance in metres": "距離（メートル）",
     "distance in any unit, one known": "距離（任意の単位、1 点が既知）",
     "disparity, one distance known": "視差（1 点の距離が既知）",
+    "set to value": "値に設定",
+    "add amount": "増分を加える",
+    "value of a point": "点の値",
+    "plane through it": "平面を当てはめる",
+    "plane of its surroundings": "周囲の平面",
+    smooth: "滑らかにする",
+    "in front of its surroundings": "周囲より手前へ",
+    "behind its surroundings": "周囲より奥へ",
   },
 };
 
