@@ -12,11 +12,12 @@ from comfy_api.latest import io
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops import lens
 from ..magicbokeh_ops.color import linear_to_srgb
+from ..magicbokeh_ops.planes import fit
 from ..magicbokeh_ops.sweep import EASINGS, sweep
 from . import widgets
 from .devices import compute_device, free_everything, halved_to_fit, smaller_until_it_fits
 from .links import is_used
-from .look import LINEAR, SRGB, look_inputs, look_outputs, take_aperture
+from .look import LINEAR, SRGB, layer_inputs, look_inputs, look_outputs, take_aperture, take_layers
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output, planes_to_image
 
@@ -47,17 +48,19 @@ def render_frames(
     disparity: torch.Tensor,
     focus: list[float],
     k: list[float],
+    layers: dict[str, torch.Tensor],
     look: dict[str, Any],
     is_linked: Callable[[str], bool],
 ) -> io.NodeOutput:
     """One frame after another on the compute device; a single photo (as of `image_to_planes`) or disparity map serves all frames.
 
-    look: the values of `look_inputs`. is_linked: whether an output is connected.
+    layers: as of `take_layers`, for one frame or all, of any size. look: the values of `look_inputs`. is_linked: whether an output is connected.
     """
     ops.check_image(planes)
     tilt = look.get("tilt", 0.0)
     ops.check_disparity(disparity, tilt)
     disparity = ops.match_batch(disparity, len(focus), "disparity")
+    layers = {name: ops.match_batch(values, len(focus), name) for name, values in layers.items()}
     check_numbers(near_scale=look["near_scale"], far_scale=look["far_scale"])
     ops.signed_radius(disparity[..., :1, :1], focus, k, tilt=tilt)  # refuses what can't be a focus
     aperture = take_aperture(look)
@@ -68,7 +71,7 @@ def render_frames(
     largest = farthest * max(look["near_scale"], look["far_scale"])
 
     def needed(block: Block) -> int:
-        return lens.memory_needed(size, largest, aperture, block.pixels)
+        return lens.memory_needed(size, largest, aperture, block.pixels, "matte" in layers, "background" in layers)
 
     device = compute_device(0, fourier=True)
     block = halved_to_fit(Block(), needed, device)
@@ -92,6 +95,7 @@ def render_frames(
             device=device,
             block=at_once.pixels,
             grain_seed=seed + i * moves,
+            **{name: fit(values[i][None].float(), size, name) for name, values in layers.items()},
             **look,
         )
 
@@ -129,6 +133,7 @@ class LensBlur(io.ComfyNode):
                     "Aperture: blur radius in pixels of the farthest point when the nearest is in focus. Larger photos need more.",
                 ),
                 *look_inputs(),
+                *layer_inputs(),
             ],
             outputs=[io.Image.Output(display_name="image"), *look_outputs()],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -138,10 +143,10 @@ class LensBlur(io.ComfyNode):
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
         check_numbers(k=k)
         planes, alpha = image_to_planes(image, exposed=look.get("color_space") != LINEAR)
-        disparity = mask_to_map(disparity, "disparity", None)
-        frames = count_frames(image=planes, disparity=disparity)
+        disparity, layers = mask_to_map(disparity, "disparity", None), take_layers(look)
+        frames = count_frames(image=planes, disparity=disparity, **layers)
         return render_frames(
-            planes, alpha, disparity, [focus] * frames, [k] * frames, look, partial(is_used, hidden=cls.hidden)
+            planes, alpha, disparity, [focus] * frames, [k] * frames, layers, look, partial(is_used, hidden=cls.hidden)
         )
 
 
@@ -168,6 +173,7 @@ class Sweep(io.ComfyNode):
                 ),
                 io.Combo.Input("easing", options=EASINGS, default="ease in and out", tooltip="How the move starts and stops."),
                 *look_inputs(),
+                *layer_inputs(),
             ],
             outputs=[io.Image.Output(display_name="images"), *look_outputs()],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -180,13 +186,13 @@ class Sweep(io.ComfyNode):
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value:g}; it is a number from 0 to 1.")
         planes, alpha = image_to_planes(image, exposed=look.get("color_space") != LINEAR)
-        disparity = mask_to_map(disparity, "disparity", None)
+        disparity, layers = mask_to_map(disparity, "disparity", None), take_layers(look)
         if len(planes) > 1:
-            frames = count_frames(image=planes, disparity=disparity)
+            frames = count_frames(image=planes, disparity=disparity, **layers)
         elif len(disparity) not in (1, frames):
             raise ValueError(
                 f"disparity has {len(disparity)} frames for a sweep of {frames}; give one for all, or set frames to that."
             )
         focus = sweep(focus_from, focus_to, frames, easing)
         k = sweep(k_from, k_to, frames, easing, by_ratio=True)
-        return render_frames(planes, alpha, disparity, focus, k, look, partial(is_used, hidden=cls.hidden))
+        return render_frames(planes, alpha, disparity, focus, k, layers, look, partial(is_used, hidden=cls.hidden))

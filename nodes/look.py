@@ -145,6 +145,37 @@ def look_inputs() -> list:
     ]
 
 
+def layer_inputs() -> list:
+    """Inputs for what a photo of one layer does not tell."""
+    return [
+        io.Mask.Input(
+            "matte",
+            optional=True,
+            tooltip="Coverage of the subject, white = all of the pixel, from background removal, matting or segmentation. Hair and "
+            "fur keep their edge, and the disparity's own edge need not lie there.",
+        ),
+        io.Image.Input(
+            "background",
+            optional=True,
+            tooltip="The photo without the subject, from an inpainter: what a blurred subject uncovers is taken from it. Needs matte.",
+        ),
+        io.Mask.Input(
+            "background_disparity", optional=True, tooltip="Disparity of background. Without it that of the photo is continued."
+        ),
+    ]
+
+
+def take_layers(look: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """What is given of `layer_inputs`, taken out of `look`: planes (N, C, h, w) by their name in `lens.render`."""
+    readers = {
+        "matte": mask_to_map,
+        "background": lambda image, name: image_to_planes(image, name, exposed=look.get("color_space") != LINEAR)[0],
+        "background_disparity": lambda mask, name: mask_to_map(mask, name, None),
+    }
+    given = {name: look.pop(name, None) for name in readers}
+    return {name: readers[name](values, name) for name, values in given.items() if values is not None}
+
+
 def look_outputs() -> list:
     """Outputs besides the picture. Radius and alpha are made only where they are connected."""
     return [

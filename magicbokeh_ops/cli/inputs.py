@@ -92,6 +92,12 @@ def read_portrait_photo(path: Path, otherwise: str) -> tuple[Portrait, Tensor]:
     return portrait, portrait.disparity
 
 
+def read_matte(path: Path) -> Tensor:
+    """A matte (1, 1, h, w): the transparency of a picture that has one, else its brightness."""
+    alpha = files.read_photo(path)[1]
+    return files.read_map(path).clamp(0, 1) if alpha is None else alpha
+
+
 def read_iris(path: Path) -> IrisPicture:
     colors, alpha = files.read_photo(path)
     return IrisPicture.of_photo(colors[0], None if alpha is None else alpha[0])

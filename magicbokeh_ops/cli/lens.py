@@ -6,6 +6,7 @@ from ..color import linear_to_srgb
 from ..focal_plane import tilted
 from ..lens import radius_map, render
 from ..lenses import aperture_of
+from ..planes import fit
 from .inputs import (
     Bar,
     brings_depth,
@@ -16,6 +17,7 @@ from .inputs import (
     find_settings,
     read_disparity,
     read_iris,
+    read_matte,
     read_portrait_photo,
 )
 from .options import (
@@ -46,13 +48,17 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 @click.option("--far-scale", type=click.FloatRange(0), default=1, help="Factor on the blur behind the focus.")
 @click.option("--grain", type=click.FloatRange(0, 1), default=0, help="Noise put back where the blur takes it, 1 = all.")
 @click.option("--grain-seed", type=int, default=0, help="Another number gives other grain.")
+@click.option(
+    "--matte", type=EXISTING, help="Coverage of the subject, white or opaque where it is. PHOTO itself: its transparency."
+)
+@click.option("--background", type=EXISTING, help="The photo without the subject, for what its blur uncovers; needs --matte.")
 @click.option("--save-radius", type=OUTPUT, help="Signed blur radius in pixels, as .exr, .tif or .npy.")
 @click.option("--save-iris", type=OUTPUT, help="Picture of a disc.")
 @device_option
 @output_option
 def lens_command(
     photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction, convention, layer, normalize,
-    lens, iris, highlight_boost, near_scale, far_scale, grain, grain_seed, save_radius, save_iris, device, output, **more,
+    lens, iris, highlight_boost, near_scale, far_scale, grain, grain_seed, matte, background, save_radius, save_iris, device, output, **more,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
     device = compute_device(device)
@@ -80,6 +86,12 @@ def lens_command(
         focus, k = find_focus(levelled, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
     else:
         focus, k = find_settings(camera, near, ends, size)
+    layers = {}
+    if matte is not None:
+        layers["matte"] = fit(read_matte(matte), size, "--matte")
+        alpha = None if matte == photo else alpha
+    if background is not None:
+        layers["background"] = fit(files.read_photo(background, space)[0], size, "--background")
     shape = {
         "near_scale": near_scale,
         "far_scale": far_scale,
@@ -101,6 +113,7 @@ def lens_command(
         color_space=space,
         grain=grain,
         grain_seed=grain_seed,
+        **layers,
         **shape,
     )
     files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)

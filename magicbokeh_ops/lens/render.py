@@ -186,10 +186,17 @@ def render(
     return out
 
 
-def memory_needed(size: Sequence[int], largest_radius: float, aperture: Aperture = Aperture(), block: int = BLOCK) -> int:
+def memory_needed(
+    size: Sequence[int],
+    largest_radius: float,
+    aperture: Aperture = Aperture(),
+    block: int = BLOCK,
+    matte: bool = False,
+    background: bool = False,
+) -> int:
     """Upper bound in bytes of what `render` takes for one image of `size` (height, width), by measurement.
 
-    Besides the image, its disparity at the same size, and the result.
+    matte, background: whether they are given. Besides the image, its disparity at the same size, and the result.
     """
     radius = min(largest_radius, max(size) / 2)
     rows = tile_rows(size, Bins.spanning(-radius, radius, aperture.detailed).reach, aperture)
@@ -198,7 +205,8 @@ def memory_needed(size: Sequence[int], largest_radius: float, aperture: Aperture
     tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     # Either a block is taken apart, or a tile of it put together.
     blurred = 520 if aperture.colored else 300
-    return max(165 * largest, 70 * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
+    taken_apart, held = 165 + 50 * matte + 70 * background, 70 + 90 * background
+    return max(taken_apart * largest, held * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
 
 
 def _of_size(planes: Tensor, size: Sequence[int], name: str) -> Tensor:

@@ -134,6 +134,19 @@ def test_every_option_reaches_the_lens(host, look):
     assert host.found(lens("photo", "ramp", **look))["row"] != host.found(lens("photo", "ramp", **others))["row"]
 
 
+def test_a_matte_and_a_plate_reach_the_lens(host):
+    """A plate alone is refused in a sentence."""
+    asked = lens("photo", "left half", focus=0.1, k=20)
+    rows = [host.found(asked)["row"]]
+    asked["matte"], asked["plate"] = node("TestMask", kind="soft edge"), node("TestImage", kind="half white")
+    for name, source in (("matte", "matte"), ("background", "plate")):
+        asked["lens"]["inputs"][name] = [source, 0]
+        rows.append(host.found(asked)["row"])
+    assert rows[0] != rows[1] != rows[2]
+    del asked["lens"]["inputs"]["matte"]
+    assert "needs a matte" in host.error(asked)
+
+
 def test_scene_linear_light_goes_through(host):
     """A prompt without color_space, as those from before it, is of sRGB; there light this bright is no photo."""
     still = lens("daylight with a lamp", "ramp", k=0, color_space="linear")

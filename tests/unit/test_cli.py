@@ -228,3 +228,30 @@ def test_a_camera_needs_a_map_of_distances(distances):
     folder, _, _ = distances
     result = CliRunner().invoke(main, ["lens", str(folder / "photo.npy"), "-o", str(folder / "out.npy"), *map(str, CAMERA)])
     assert result.exit_code == 2 and "--disparity and --convention distance" in result.output
+
+
+def test_lens_takes_a_matte_and_a_clean_plate(tmp_path):
+    height, width = 64, 96
+    inside = np.zeros((height, width), np.float32)
+    inside[16:48, 32:64] = 1
+    photo = (np.stack([40 + 160 * inside] * 3, -1)).astype(np.uint8)
+    Image.fromarray(np.dstack([photo, (255 * inside).astype(np.uint8)])).save(tmp_path / "photo.png")
+    Image.fromarray((255 * inside).astype(np.uint8)).save(tmp_path / "matte.png")
+    Image.fromarray(np.full((height, width, 3), 250, np.uint8)).save(tmp_path / "plate.png")
+    Image.fromarray(photo).save(tmp_path / "opaque.png")
+    np.save(tmp_path / "d.npy", 0.1 + 0.8 * inside)
+    options = ("-d", tmp_path / "d.npy", "--focus", 0.1, "--k", 10)
+    out = {}
+    for name, given in {
+        "plain": ("opaque.png",),
+        "matte": ("opaque.png", "--matte", tmp_path / "matte.png"),
+        "own": ("photo.png", "--matte", tmp_path / "photo.png"),
+        "plate": ("opaque.png", "--matte", tmp_path / "matte.png", "--background", tmp_path / "plate.png"),
+    }.items():
+        arguments = ["lens", tmp_path / given[0], *given[1:], *options, "-o", tmp_path / "out.png"]
+        CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+        with Image.open(tmp_path / "out.png") as picture:
+            out[name] = np.asarray(picture.convert("RGB")).astype(int)
+            assert picture.mode == "RGB"
+    assert (out["own"] == out["matte"]).all() and abs(out["matte"] - out["plain"]).max() < 20
+    assert (out["plate"] - out["matte"]).max() > 20  # a brighter wall where the blur uncovers it

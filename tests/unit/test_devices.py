@@ -29,6 +29,7 @@ FOURIER = [
     for name in (
         "lens.render.render",
         "lens.render, all it can do",
+        "lens.render, matte and plate",
         "lens.kernels.convolve",
         "model.method.predict, residual",
         "model.nano.lens_blur",

@@ -222,6 +222,10 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         ),
         [photo(2, 24, 20), plane(1, 30, 25)],
     ),
+    "lens.render, matte and plate": (
+        lambda image, disparity: lens.render(image, disparity, 0.4, 6.0, matte=disparity, background=image),
+        [photo(1, 30, 25), plane(1, 30, 25)],
+    ),
     "overlay.focus_overlay": (
         lambda image, disparity: overlay.focus_overlay(image, disparity, 0.4, 9.0, (0.1, 0.2)),
         [photo(), plane()],
