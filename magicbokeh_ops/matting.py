@@ -1,0 +1,202 @@
+"""A matte of what stands in front, from a photo and its disparity, without a network.
+
+1. How soft the map's edges are: height over slope of its steps. Soft ones are moved to where the photo has them (`depth.refine`).
+2. Which surface is near. Without a mask: what is nearer than one disparity, that which the most of all steps lead across. With a
+   mask: what is closer in disparity to the inside of it than to the outside.
+3. How much of a pixel is near, around the outline: the guided filter (He et al. 2013) fits the sharp matte to the colours of the
+   photo in a window. As far as they don't explain it, as where both sides are of one colour, the matte stays sharp.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .depth import refine
+from .depth.refine import refine_edges
+from .lens.pyramid import levels_of, pull
+from .planes import check_image, check_map, check_range, check_same_shape, match_batch, resize
+from .windows import box_mean, pieces, widen, within
+
+STEP = 0.04  # smallest change of disparity that counts as an edge
+RAMP = 12  # pixels around one in which a ramp is looked for, in a picture of up to 1024; wider ones are slopes
+LEVELS = 256  # disparities that are tried as that between near and far
+FITTED = 3  # pixels from the middle of a window to its side
+DOUBT = 1e-4  # variance of sRGB values that tells nothing
+SIDE = 1024  # pixels of the parts that are worked on at once, without what is around them
+CELLS = 256  # along the picture, in which the disparity of both sides of a mask is continued, of 4 pixels at least
+ROUGH = 6  # cells by which the outline of a mask may miss that of the subject
+STEPS, REFINING = 1000, 0.9  # of the progress for one picture; the share of refined edges in its time
+
+
+def from_disparity(
+    image: Tensor,
+    disparity: Tensor,
+    mask: Tensor | None = None,
+    *,
+    step: float = STEP,
+    reach: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """How much of every pixel shows what stands in front, (B, 1, H, W) in [0, 1].
+
+    Where surfaces lie one behind the other, a matte can tell apart two sides only. Without a mask near is all that is nearer than one
+    disparity, the one which the most of all steps lead across: most often the subject and what is in front of it. Outlines between
+    two things on the same side are not in the matte.
+
+    image: (B, 3, H, W) in [0, 1]. disparity: (1 or B, 1, h, w) in [0, 1], 1 = nearest.
+    mask: (1 or B, 1, h, w) in [0, 1], roughly the subject. Its outline may miss the subject's by a fortieth of the picture's longer
+    side; within that the matte follows the steps of disparity, where there are any, and beyond it the mask.
+    step: smallest change of disparity that counts as an edge.
+    reach: half the width of the map's soft edges, in pixels of the photo, 0 if they are sharp; None measures it.
+    progress: called with (steps done, steps in all), many times a second; may raise to stop.
+    device: where to work, one part of the picture after the other; None is where the image lies, as the result always does.
+    Raises ValueError for a step that is not above 0, a reach below 0, values that are not finite, a map of another shape, and counts of
+    frames that don't match.
+    """
+    if not 0 < step < 1:
+        raise ValueError(f"step is {step}; it is a change of disparity, above 0 and below 1.")
+    if reach is not None and reach < 0:
+        raise ValueError(f"reach is {reach}; it is 0 pixels or more.")
+    check_image(image)
+    frames, size = len(image), image.shape[-2:]
+    check_map(disparity, "disparity")
+    check_same_shape(disparity, size, "disparity")
+    disparity = match_batch(disparity, frames, "disparity")
+    if mask is not None:
+        check_range(mask, "mask")
+        check_same_shape(mask, size, "mask")
+        mask = match_batch(mask, frames, "mask")
+    out = torch.empty(frames, 1, *size, device=image.device)
+    for i in range(frames):
+
+        def report(share: float, before: int = i) -> None:
+            if progress is not None:
+                progress(int(STEPS * (before + share)), STEPS * frames)
+
+        report(0)
+        own = resize(disparity[i : i + 1], size).to(image.device).float()
+        rough = None if mask is None else resize(mask[i : i + 1], size).to(image.device).float()
+        out[i] = _matte(image[i], own, rough, step, reach, device or image.device, report)
+        report(1)
+    return out
+
+
+def memory_needed(size: Sequence[int], reach: int) -> int:
+    """Upper bound in bytes of what `from_disparity` takes on a device for pictures of `size` (height, width), by measurement."""
+    return refine.memory_needed(size, max(reach, 1))
+
+
+def _matte(
+    photo: Tensor,
+    disparity: Tensor,
+    mask: Tensor | None,
+    step: float,
+    reach: int | None,
+    device: torch.device | str,
+    report: Callable[[float], None],
+) -> Tensor:
+    """Matte (1, H, W) of one picture (3, H, W), its disparity (1, 1, H, W), and perhaps a mask of that size."""
+    if reach is None:
+        reach = _softness(disparity[0], step, device, report) // 2
+    if reach:
+        disparity = refine_edges(photo[None], disparity, reach, lambda done, steps: report(REFINING * done / steps), device)
+    if mask is None:
+        between = _most_crossed(disparity[0], step, device, report)
+        is_near = (disparity[0] > between).float()
+    else:
+        is_near = _like_inside(disparity, mask, step)[0]
+    out = is_near.clone()
+    for rows, cols, *around in pieces(photo.shape[-2:], SIDE, 2 * FITTED):
+        report(REFINING)
+        near, own = (plane[:, around[0], around[1]].to(device) for plane in (is_near, disparity[0]))
+        outline = (_spread(near, 1) > 0) & (_spread(own, 1) > step)
+        if not outline.any():
+            continue
+        colors = photo[:, around[0], around[1]].to(device).float().clamp(0, 1)
+        found = torch.where(widen(outline.float(), FITTED) > 0, _fitted(colors, near), near)
+        out[:, rows, cols] = found[:, within(rows, around[0]), within(cols, around[1])].to(out.device)
+    return out
+
+
+def _spread(values: Tensor, radius: int) -> Tensor:
+    """Highest value of a window less the lowest."""
+    return widen(values, radius) + widen(-values, radius)
+
+
+def _softness(disparity: Tensor, step: float, device: torch.device | str, report: Callable[[float], None]) -> int:
+    """Median width of the ramps in a map (1, H, W), in pixels, 1 for steps: their height over their slope, where they are steepest."""
+    size = disparity.shape[-2:]
+    radius = max(RAMP, round(RAMP * max(size) / 1024))
+    counts = torch.zeros(2 * radius)
+    for rows, cols, *around in pieces(size, SIDE, 2 * radius):
+        report(0)
+        part = disparity[:, around[0], around[1]].to(device)
+        slope = torch.zeros_like(part)
+        slope[..., :-1] = (part[..., 1:] - part[..., :-1]).abs()
+        slope[..., :-1, :] = slope[..., :-1, :].maximum((part[..., 1:, :] - part[..., :-1, :]).abs())
+        height, steepest = _spread(part, radius), widen(slope, radius)
+        inner = (slice(None), within(rows, around[0]), within(cols, around[1]))
+        here = ((slope >= steepest) & (height > 2 * step))[inner]
+        widths = (height[inner][here] / slope[inner][here]).cpu()
+        # Over a window, a slope is as high as it is wide.
+        counts += torch.histc(widths[widths < 1.9 * radius], 2 * radius, 0.5, 2 * radius + 0.5)
+    return 1 + int((counts.cumsum(0) < counts.sum() / 2).sum())
+
+
+def _most_crossed(disparity: Tensor, step: float, device: torch.device | str, report: Callable[[float], None]) -> float:
+    """The disparity which the most of all steps in a map (1, H, W) lead across, each counted by its height."""
+    changes = torch.zeros(LEVELS + 1, dtype=torch.float64)
+    for rows, cols, *around in pieces(disparity.shape[-2:], SIDE, 1):
+        report(REFINING)
+        part = disparity[:, around[0], around[1]].to(device)
+        inner = (slice(None), within(rows, around[0]), within(cols, around[1]))
+        low, high = (sign * widen(sign * part, 1)[inner].flatten().cpu() for sign in (-1, 1))
+        height = high - low
+        is_step = height > step
+        for end, sign in ((low + 0.3 * height, 1), (high - 0.3 * height, -1)):
+            level = (end[is_step] * LEVELS).round().long().clamp(0, LEVELS)
+            changes += sign * torch.bincount(level, height[is_step].double(), LEVELS + 1)
+    votes = changes.cumsum(0)
+    most = (votes >= 0.98 * votes.max()).nonzero().double()
+    return float(most.mean()) / LEVELS
+
+
+def _like_inside(disparity: Tensor, mask: Tensor, step: float) -> Tensor:
+    """Whether (1, 1, H, W) a pixel is of the subject of a rough mask: around its outline, by the disparity of either side."""
+    height, width = disparity.shape[-2:]
+    cell = max(4, -(-max(height, width) // CELLS))
+    inside = (mask > 0.5).float()
+    levels = []
+    for side in (inside, 1 - inside):
+        share = F.avg_pool2d(side, cell, ceil_mode=True)
+        deep = (widen(-share, ROUGH) == -1).float()
+        weight = share * (deep + 1e-3)
+        mean = F.avg_pool2d(disparity * side, cell, ceil_mode=True)
+        levels.append(pull(levels_of(torch.cat([mean * (deep + 1e-3), weight], 1))))
+        levels.append(deep)
+    subject, is_in, rest, is_out = (
+        F.interpolate(plane, scale_factor=cell, mode="bilinear")[..., :height, :width] for plane in levels
+    )
+    by_disparity = ((disparity - subject).abs() < (disparity - rest).abs()).float()
+    return torch.where((is_in + is_out == 0) & ((subject - rest).abs() > step), by_disparity, inside)
+
+
+def _fitted(colors: Tensor, near: Tensor) -> Tensor:
+    """Guided filter: a matte (1, h, w) as it is linear in the colours (3, h, w) within every window."""
+    mean, mean_near = box_mean(colors, FITTED), box_mean(near, FITTED)
+
+    def variance(i: int, j: int) -> Tensor:
+        product = box_mean((colors[i] * colors[j])[None], FITTED) - mean[i] * mean[j]
+        return product + DOUBT if i == j else product
+
+    a, b, c, d, e, f = (variance(i, j) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
+    x, y, z = (box_mean(colors * near, FITTED) - mean * mean_near).split(1)
+    # By the adjugate of the symmetric matrix of these variances.
+    aa, ab, ac, bb, bc, cc = d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b
+    weights = torch.cat([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z])
+    weights = weights / (a * aa + b * ab + c * ac).clamp(min=1e-14)
+    rest = mean_near - (weights * mean).sum(0, keepdim=True)
+    return ((box_mean(weights, FITTED) * colors).sum(0, keepdim=True) + box_mean(rest, FITTED)).clamp(0, 1)
