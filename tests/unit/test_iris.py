@@ -231,7 +231,5 @@ def test_the_barrel_never_cuts_all_of_a_ring(cat_eye, blades):
     aperture = Aperture(ring=0.95, cat_eye=cat_eye, blades=blades)
     for field in ((0.0, 0.0), (0.7, 0.7), (-1.0, 0.0), (0.0, 1.0)):
         assert len(aperture.samples(1024, field)) > 50
-    out = lens.render(
-        torch.full((1, 3, 48, 80), 0.4), torch.linspace(0, 1, 80).expand(1, 1, 48, 80), 0.5, 24, aperture=aperture
-    )
+    out = lens.render(torch.full((1, 3, 48, 80), 0.4), torch.linspace(0, 1, 80).expand(1, 1, 48, 80), 0.5, 24, aperture=aperture)
     assert torch.allclose(out, torch.full_like(out, 0.4), atol=1e-3)
