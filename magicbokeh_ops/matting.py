@@ -20,10 +20,11 @@ from .planes import check_image, check_map, check_range, check_same_shape, match
 from .windows import box_mean, pieces, widen, within
 
 STEP = 0.04  # smallest change of disparity that counts as an edge
-RAMP = 12  # pixels around one in which a ramp is looked for, in a picture of up to 1024; wider ones are slopes
+RAMP = 12  # pixels around one in which a ramp is looked for, in a picture of up to 1024
 LEVELS = 256  # disparities that are tried as that between near and far
 FITTED = 3  # pixels from the middle of a window to its side
 DOUBT = 1e-4  # variance of sRGB values that tells nothing
+EXPLAINED = 0.3  # share of the matte's variance that colours must explain to be followed in full
 SIDE = 1024  # pixels of the parts that are worked on at once, without what is around them
 CELLS = 256  # along the picture, in which the disparity of both sides of a mask is continued, of 4 pixels at least
 ROUGH = 6  # cells by which the outline of a mask may miss that of the subject
@@ -44,7 +45,7 @@ def from_disparity(
 
     Where surfaces lie one behind the other, a matte can tell apart two sides only. Without a mask near is all that is nearer than one
     disparity, the one which the most of all steps lead across: most often the subject and what is in front of it. Outlines between
-    two things on the same side are not in the matte.
+    two things on the same side are not in the matte. A map without a step has nothing in front: 0 everywhere.
 
     image: (B, 3, H, W) in [0, 1]. disparity: (1 or B, 1, h, w) in [0, 1], 1 = nearest.
     mask: (1 or B, 1, h, w) in [0, 1], roughly the subject. Its outline may miss the subject's by a fortieth of the picture's longer
@@ -84,9 +85,9 @@ def from_disparity(
     return out
 
 
-def memory_needed(size: Sequence[int], reach: int) -> int:
+def memory_needed(size: Sequence[int], reach: int | None = None) -> int:
     """Upper bound in bytes of what `from_disparity` takes on a device for pictures of `size` (height, width), by measurement."""
-    return refine.memory_needed(size, max(reach, 1))
+    return refine.memory_needed(size, _ramp(size) if reach is None else max(reach, 1))
 
 
 def _matte(
@@ -126,19 +127,27 @@ def _spread(values: Tensor, radius: int) -> Tensor:
     return widen(values, radius) + widen(-values, radius)
 
 
+def _ramp(size: Sequence[int]) -> int:
+    """Pixels around one in which a ramp is looked for: wider ones are slopes."""
+    return max(RAMP, round(RAMP * max(size) / 1024))
+
+
 def _softness(disparity: Tensor, step: float, device: torch.device | str, report: Callable[[float], None]) -> int:
     """Median width of the ramps in a map (1, H, W), in pixels, 1 for steps: their height over their slope, where they are steepest."""
-    size = disparity.shape[-2:]
-    radius = max(RAMP, round(RAMP * max(size) / 1024))
+    radius = _ramp(disparity.shape[-2:])
+    margin = radius + 1
+    size = [length - 2 * margin for length in disparity.shape[-2:]]
+    if min(size) < 1:
+        return 1
     counts = torch.zeros(2 * radius)
-    for rows, cols, *around in pieces(size, SIDE, 2 * radius):
+    inner = (slice(None), slice(margin, -margin), slice(margin, -margin))
+    for rows, cols, *_ in pieces(size, SIDE, 0):
         report(0)
-        part = disparity[:, around[0], around[1]].to(device)
+        part = disparity[:, rows.start : rows.stop + 2 * margin, cols.start : cols.stop + 2 * margin].to(device)
         slope = torch.zeros_like(part)
         slope[..., :-1] = (part[..., 1:] - part[..., :-1]).abs()
         slope[..., :-1, :] = slope[..., :-1, :].maximum((part[..., 1:, :] - part[..., :-1, :]).abs())
         height, steepest = _spread(part, radius), widen(slope, radius)
-        inner = (slice(None), within(rows, around[0]), within(cols, around[1]))
         here = ((slope >= steepest) & (height > 2 * step))[inner]
         widths = (height[inner][here] / slope[inner][here]).cpu()
         # Over a window, a slope is as high as it is wide.
@@ -160,8 +169,14 @@ def _most_crossed(disparity: Tensor, step: float, device: torch.device | str, re
             level = (end[is_step] * LEVELS).round().long().clamp(0, LEVELS)
             changes += sign * torch.bincount(level, height[is_step].double(), LEVELS + 1)
     votes = changes.cumsum(0)
-    most = (votes >= 0.98 * votes.max()).nonzero().double()
-    return float(most.mean()) / LEVELS
+    if votes.max() <= 0:
+        return torch.inf
+    # Anything between the nearer and the farther surface will do; the middle is the safest.
+    first = int(votes.argmax())
+    fewer = votes < 0.98 * votes.max()
+    start = int((fewer[:first].nonzero() + 1).amax()) if fewer[:first].any() else 0
+    end = first + int(fewer[first:].float().argmax())
+    return (start + end - 1) / 2 / LEVELS
 
 
 def _like_inside(disparity: Tensor, mask: Tensor, step: float) -> Tensor:
@@ -185,7 +200,7 @@ def _like_inside(disparity: Tensor, mask: Tensor, step: float) -> Tensor:
 
 
 def _fitted(colors: Tensor, near: Tensor) -> Tensor:
-    """Guided filter: a matte (1, h, w) as it is linear in the colours (3, h, w) within every window."""
+    """Guided filter: a matte (1, h, w) that is linear in the colours (3, h, w) in every window, and sharp where they don't explain it."""
     mean, mean_near = box_mean(colors, FITTED), box_mean(near, FITTED)
 
     def variance(i: int, j: int) -> Tensor:
@@ -193,10 +208,15 @@ def _fitted(colors: Tensor, near: Tensor) -> Tensor:
         return product + DOUBT if i == j else product
 
     a, b, c, d, e, f = (variance(i, j) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
-    x, y, z = (box_mean(colors * near, FITTED) - mean * mean_near).split(1)
+    together = box_mean(colors * near, FITTED) - mean * mean_near
+    x, y, z = together.split(1)
     # By the adjugate of the symmetric matrix of these variances.
     aa, ab, ac, bb, bc, cc = d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b
     weights = torch.cat([aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z])
     weights = weights / (a * aa + b * ab + c * ac).clamp(min=1e-14)
     rest = mean_near - (weights * mean).sum(0, keepdim=True)
-    return ((box_mean(weights, FITTED) * colors).sum(0, keepdim=True) + box_mean(rest, FITTED)).clamp(0, 1)
+    fitted = ((box_mean(weights, FITTED) * colors).sum(0, keepdim=True) + box_mean(rest, FITTED)).clamp(0, 1)
+    # Share of the matte's variance that the colours explain.
+    spread = (mean_near - mean_near**2).clamp(min=1e-6)
+    explained = box_mean(((weights * together).sum(0, keepdim=True) / spread).clamp(0, 1), FITTED)
+    return torch.lerp(near, fitted, (explained / EXPLAINED).clamp(max=1))

@@ -44,6 +44,7 @@ PICTURES = {
     "sweep": lambda image: host.run(host.nodes.Sweep, image=image, disparity=ramp(), frames=2, k_from=4.0, k_to=2.0),
     "defocus map": lambda image: host.run(host.nodes.DefocusMap, image=image, disparity=ramp()),
     "disparity from": lambda image: host.run(host.nodes.DisparityFrom, image=image, depth=ramp(), refine=2),
+    "matte": lambda image: host.run(host.nodes.MatteFromDisparity, image=image, disparity=(ramp() > 0.5).float(), reach=1),
 }
 SAMPLED = {"sampler": lambda image: sampled(image, ramp())}
 MASKS = {
@@ -59,6 +60,8 @@ MASKS = {
         host.nodes.Sweep, image=noise(), disparity=mask, frames=2, k_from=4.0, k_to=2.0
     ),
     "disparity of Defocus Map": lambda mask: host.run(host.nodes.DefocusMap, disparity=mask),
+    "disparity of Matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=mask),
+    "mask of Matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), mask=mask),
     "sky": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": 1 + ramp(), "sky": mask}),
 }
 DEPTHS = {
@@ -282,6 +285,8 @@ SHAPES = {
     "disparity from": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask),
     "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
     "camera": lambda mask: host.run(host.nodes.Camera, image=noise(), depth=mask),
+    "matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=mask),
+    "mask of the matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), mask=mask),
 }
 
 
@@ -310,6 +315,10 @@ def test_counts_of_frames_are_named_as_they_are():
         (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 frames for 3 of disparity"),
         (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
         (lambda: host.run(host.nodes.Camera, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
+        (
+            lambda: host.run(host.nodes.MatteFromDisparity, image=noise(2), disparity=ramp(3)),
+            "image has 2 frames for 3 of disparity",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             run()
@@ -365,6 +374,8 @@ def test_linked_numbers_are_checked(bad):
             "^depth_ratio is",
         ),
         (lambda: host.run(host.nodes.FocusMask, defocus=ramp(), smooth=-1), "^smooth is -1"),
+        (lambda: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), step=bad), "^step is"),
+        (lambda: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), reach=-2), "^reach is -2"),
         (lambda: host.run(host.nodes.DisparityFrom, depth=ramp(), image=noise(), refine=-1), r"^reach \(refine\) is -1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -26,6 +26,7 @@ from magicbokeh_ops import (
     focus,
     grain,
     lens,
+    matting,
     overlay,
     planes,
     sampler,
@@ -287,6 +288,11 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
         [photo(), photo().flip(0)],
     ),
+    "matting.from_disparity": (
+        lambda image, disparity, mask: [matting.from_disparity(image, disparity, given, reach=1) for given in (None, mask)],
+        [photo(), plane(), (plane(1, 60, 54) > 0.3).float()],
+    ),
+    "windows.box_mean": (lambda values: windows.box_mean(values[0], 3), [photo()]),
     "windows.widen": (lambda values: windows.widen(values, 3), [plane()]),
     "windows.sliding": (
         lambda values: [windows.sliding(values, 7, axis, combine) for axis, combine in ((-1, torch.add), (2, torch.maximum))],
