@@ -1,8 +1,8 @@
 """How much of every pixel shows what stands in front."""
 
-import torch
+from functools import partial
+
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..magicbokeh_ops import matting
 from ..magicbokeh_ops.planes import fit, match_batch
@@ -74,12 +74,11 @@ class MatteFromDisparity(io.ComfyNode):
         memory = matting.memory_needed(size, half_width)
         result, progress = new_output(count, *size), Progress(count)
         for i in range(count):
-            frame = photo[i : i + 1].float()
-            own = [fit(values[i : i + 1].float(), size, name) for name, values in zip(inputs, maps)]
-
-            def work(where: torch.device) -> Tensor:
-                return matting.from_disparity(frame, *own, step=step, reach=half_width, progress=progress, device=where)
-
-            result[i] = on_device_or_cpu(work, memory, "find a matte")[0, 0]
+            planes = [
+                photo[i : i + 1].float(),
+                *(fit(values[i : i + 1].float(), size, name) for name, values in zip(inputs, maps)),
+            ]
+            find = partial(matting.from_disparity, *planes, step=step, reach=half_width, progress=progress)
+            result[i] = on_device_or_cpu(lambda device, find=find: find(device=device), memory, "find a matte")[0, 0]
             progress.next_part()
         return io.NodeOutput(result)
