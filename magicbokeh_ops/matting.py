@@ -1,8 +1,9 @@
 """A matte of what stands in front, from a photo and its disparity, without a network.
 
 1. How soft the map's edges are: height over slope of its steps. Soft ones are moved to where the photo has them (`depth.refine`).
-2. Which surface is near. Without a mask: what is nearer than one disparity, that which the most of all steps lead across. With a
-   mask: what is closer in disparity to the inside of it than to the outside.
+2. Which surface is near. Without a mask: what is nearer than one disparity, the nearest of those that many steps lead across (a
+   histogram of steps by what they lead across; its nearest high peak). With a mask: what is closer in disparity to the inside of it
+   than to the outside.
 3. How much of a pixel is near, around the outline: the guided filter (He et al. 2013) fits the sharp matte to the colours of the
    photo in a window. As far as they don't explain it, as where both sides are of one colour, the matte stays sharp.
 """
@@ -22,6 +23,9 @@ from .windows import box_mean, pieces, widen, within
 STEP = 0.04  # smallest change of disparity that counts as an edge
 RAMP = 12  # pixels around one in which a ramp is looked for, in a picture of up to 1024
 LEVELS = 256  # disparities that are tried as that between near and far
+MANY = 0.4  # of the height of all steps across the one that the most lead across
+PEAK = 8  # levels on both sides that fewer steps, or as many, lead across
+COARSE = 5  # pixels of reach with which edges are refined: a map with more is refined against a smaller photo
 FITTED = 3  # pixels from the middle of a window to its side
 DOUBT = 1e-4  # variance of sRGB values that tells nothing
 EXPLAINED = 0.3  # share of the matte's variance that colours must explain to be followed in full
@@ -44,8 +48,8 @@ def from_disparity(
     """How much of every pixel shows what stands in front, (B, 1, H, W) in [0, 1].
 
     Where surfaces lie one behind the other, a matte can tell apart two sides only. Without a mask near is all that is nearer than one
-    disparity, the one which the most of all steps lead across: most often the subject and what is in front of it. Outlines between
-    two things on the same side are not in the matte. A map without a step has nothing in front: 0 everywhere.
+    disparity, the nearest of those which many steps lead across: the front-most of the things that are large enough to count. What
+    stands farther back is 0, with its outline; connect a mask to mean that. A map without a step has nothing in front: 0 everywhere.
 
     image: (B, 3, H, W) in [0, 1]. disparity: (1 or B, 1, h, w) in [0, 1], 1 = nearest.
     mask: (1 or B, 1, h, w) in [0, 1], roughly the subject. Its outline may miss the subject's by a fortieth of the picture's longer
@@ -87,7 +91,7 @@ def from_disparity(
 
 def memory_needed(size: Sequence[int], reach: int | None = None) -> int:
     """Upper bound in bytes of what `from_disparity` takes on a device for pictures of `size` (height, width), by measurement."""
-    return refine.memory_needed(size, _ramp(size) if reach is None else max(reach, 1))
+    return refine.memory_needed(size, 2 * COARSE if reach is None else min(max(reach, 1), 2 * COARSE))
 
 
 def _matte(
@@ -103,9 +107,19 @@ def _matte(
     if reach is None:
         reach = _softness(disparity[0], step, device, report) // 2
     if reach:
-        disparity = refine_edges(photo[None], disparity, reach, lambda done, steps: report(REFINING * done / steps), device)
+        # What is softer holds no more in the photo's own size, and would take much longer.
+        coarseness = max(1, reach // COARSE)
+        smaller = [-(-length // coarseness) for length in photo.shape[-2:]]
+        refined = refine_edges(
+            resize(photo[None], smaller),
+            resize(disparity, smaller),
+            reach // coarseness,
+            lambda done, steps: report(REFINING * done / steps),
+            device,
+        )
+        disparity = resize(refined, photo.shape[-2:])
     if mask is None:
-        between = _most_crossed(disparity[0], step, device, report)
+        between = _often_crossed(disparity[0], step, device, report)
         is_near = (disparity[0] > between).float()
     else:
         is_near = _like_inside(disparity, mask, step)[0]
@@ -155,8 +169,8 @@ def _softness(disparity: Tensor, step: float, device: torch.device | str, report
     return 1 + int((counts.cumsum(0) < counts.sum() / 2).sum())
 
 
-def _most_crossed(disparity: Tensor, step: float, device: torch.device | str, report: Callable[[float], None]) -> float:
-    """The disparity which the most of all steps in a map (1, H, W) lead across, each counted by its height."""
+def _often_crossed(disparity: Tensor, step: float, device: torch.device | str, report: Callable[[float], None]) -> float:
+    """The nearest disparity which many steps in a map (1, H, W) lead across, each counted by its height."""
     changes = torch.zeros(LEVELS + 1, dtype=torch.float64)
     for rows, cols, *around in pieces(disparity.shape[-2:], SIDE, 1):
         report(REFINING)
@@ -165,18 +179,21 @@ def _most_crossed(disparity: Tensor, step: float, device: torch.device | str, re
         low, high = (sign * widen(sign * part, 1)[inner].flatten().cpu() for sign in (-1, 1))
         height = high - low
         is_step = height > step
-        for end, sign in ((low + 0.3 * height, 1), (high - 0.3 * height, -1)):
-            level = (end[is_step] * LEVELS).round().long().clamp(0, LEVELS)
-            changes += sign * torch.bincount(level, height[is_step].double(), LEVELS + 1)
-    votes = changes.cumsum(0)
-    if votes.max() <= 0:
+        for ends, sign in ((low + 0.1 * height, 1), (high - 0.1 * height, -1)):
+            levels = (ends[is_step] * LEVELS).round().long().clamp(0, LEVELS)
+            changes += sign * torch.bincount(levels, height[is_step].double(), LEVELS + 1)
+    votes = changes.cumsum(0).tolist()
+    if max(votes) <= 0:
         return torch.inf
-    # Anything between the nearer and the farther surface will do; the middle is the safest.
-    first = int(votes.argmax())
-    fewer = votes < 0.98 * votes.max()
-    start = int((fewer[:first].nonzero() + 1).amax()) if fewer[:first].any() else 0
-    end = first + int(fewer[first:].float().argmax())
-    return (start + end - 1) / 2 / LEVELS
+    many = [i for i, vote in enumerate(votes) if vote >= MANY * max(votes)]
+    level = max(i for i in many if votes[i] >= 0.999 * max(votes[max(i - PEAK, 0) : i + PEAK + 1]))
+    # Between the nearer and the farther surface any will do; the middle is the safest.
+    lowest = highest = level
+    while abs(votes[lowest - 1] - votes[level]) < 0.1 * votes[level]:
+        lowest -= 1
+    while highest < LEVELS and abs(votes[highest + 1] - votes[level]) < 0.1 * votes[level]:
+        highest += 1
+    return (lowest + highest) / 2 / LEVELS
 
 
 def _like_inside(disparity: Tensor, mask: Tensor, step: float) -> Tensor:

@@ -30,7 +30,7 @@ class MatteFromDisparity(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Roughly the subject, as a detector or a brush gives it: its outline may miss by a fortieth of the picture. "
-                    "Without it, all that stands in front of the largest step of depth is cut out.",
+                    "Without it, the front-most thing of some size is cut out.",
                 ),
                 widgets.fraction(
                     "step",
