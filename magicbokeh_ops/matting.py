@@ -5,7 +5,8 @@
    histogram of steps by what they lead across; its nearest high peak). With a mask: what is closer in disparity to the inside of it
    than to the outside.
 3. How much of a pixel is near, around the outline: the guided filter (He et al. 2013) fits the sharp matte to the colours of the
-   photo in a window. As far as they don't explain it, as where both sides are of one colour, the matte stays sharp.
+   photo in a window. As far as they don't explain it, as where both sides are of one colour, the matte stays sharp, and along an
+   outline that they don't bear out it is that of the map as it was.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +26,9 @@ RAMP = 12  # pixels around one in which a ramp is looked for, in a picture of up
 LEVELS = 256  # disparities that are tried as that between near and far
 MANY = 0.4  # of the height of all steps across the one that the most lead across
 PEAK = 8  # levels on both sides that fewer steps, or as many, lead across
+TRUSTING, TRUSTED = 8, 0.4  # pixels around one in which colours must explain such a share of an outline for it to be moved
 COARSE = 5  # pixels of reach with which edges are refined: a map with more is refined against a smaller photo
-FITTED = 3  # pixels from the middle of a window to its side
+FITTED = 2  # pixels from the middle of a window to its side
 DOUBT = 1e-4  # variance of sRGB values that tells nothing
 EXPLAINED = 0.3  # share of the matte's variance that colours must explain to be followed in full
 SIDE = 1024  # pixels of the parts that are worked on at once, without what is around them
@@ -106,6 +108,7 @@ def _matte(
     """Matte (1, H, W) of one picture (3, H, W), its disparity (1, 1, H, W), and perhaps a mask of that size."""
     if reach is None:
         reach = _softness(disparity[0], step, device, report) // 2
+    given = disparity
     if reach:
         # What is softer holds no more in the photo's own size, and would take much longer.
         coarseness = max(1, reach // COARSE)
@@ -120,18 +123,24 @@ def _matte(
         disparity = resize(refined, photo.shape[-2:])
     if mask is None:
         between = _often_crossed(disparity[0], step, device, report)
-        is_near = (disparity[0] > between).float()
+        is_near, was_near = ((values[0] > between).float() for values in (disparity, given))
     else:
-        is_near = _like_inside(disparity, mask, step)[0]
+        is_near, was_near = (_like_inside(values, mask, step)[0] for values in (disparity, given))
     out = is_near.clone()
-    for rows, cols, *around in pieces(photo.shape[-2:], SIDE, 2 * FITTED):
+    trusting = max(TRUSTING, FITTED + reach)
+    for rows, cols, *around in pieces(photo.shape[-2:], SIDE, trusting + 2 * FITTED + 1):
         report(REFINING)
-        near, own = (plane[:, around[0], around[1]].to(device) for plane in (is_near, disparity[0]))
-        outline = (_spread(near, 1) > 0) & (_spread(own, 1) > step)
+        near, before, own = (plane[:, around[0], around[1]].to(device) for plane in (is_near, was_near, disparity[0]))
+        outline = ((_spread(near, 1) > 0) & (_spread(own, 1) > step)).float()
         if not outline.any():
             continue
         colors = photo[:, around[0], around[1]].to(device).float().clamp(0, 1)
-        found = torch.where(widen(outline.float(), FITTED) > 0, _fitted(colors, near), near)
+        fitted, explained = _fitted(colors, near)
+        found = torch.where(widen(outline, FITTED) > 0, fitted, near)
+        if reach:
+            # An outline that the colours don't bear out had better not move.
+            doubtful = box_mean(explained * outline, trusting) < TRUSTED * box_mean(outline, trusting)
+            found = torch.where(doubtful & (widen(outline, FITTED + reach) > 0), before, found)
         out[:, rows, cols] = found[:, within(rows, around[0]), within(cols, around[1])].to(out.device)
     return out
 
@@ -216,8 +225,11 @@ def _like_inside(disparity: Tensor, mask: Tensor, step: float) -> Tensor:
     return torch.where((is_in + is_out == 0) & ((subject - rest).abs() > step), by_disparity, inside)
 
 
-def _fitted(colors: Tensor, near: Tensor) -> Tensor:
-    """Guided filter: a matte (1, h, w) that is linear in the colours (3, h, w) in every window, and sharp where they don't explain it."""
+def _fitted(colors: Tensor, near: Tensor) -> tuple[Tensor, Tensor]:
+    """Guided filter: a matte (1, h, w) that is linear in the colours (3, h, w) in every window, and what share they explain of it.
+
+    Where that is little, the matte is as sharp as it was.
+    """
     mean, mean_near = box_mean(colors, FITTED), box_mean(near, FITTED)
 
     def variance(i: int, j: int) -> Tensor:
@@ -236,4 +248,4 @@ def _fitted(colors: Tensor, near: Tensor) -> Tensor:
     # Share of the matte's variance that the colours explain.
     spread = (mean_near - mean_near**2).clamp(min=1e-6)
     explained = box_mean(((weights * together).sum(0, keepdim=True) / spread).clamp(0, 1), FITTED)
-    return torch.lerp(near, fitted, (explained / EXPLAINED).clamp(max=1))
+    return torch.lerp(near, fitted, (explained / EXPLAINED).clamp(max=1)), explained
