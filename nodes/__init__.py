@@ -10,6 +10,7 @@ from .depth import FindDisparity, LoadDepthModel
 from .disparity import DisparityFrom
 from .focus import DefocusMap, FocusMask
 from .lens import LensBlur, Sweep
+from .matte import MatteFromDisparity
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 from .portrait import PortraitPhoto
 from .touch_up import DisparityTouchUp
@@ -31,6 +32,7 @@ class MagicBokehExtension(ComfyExtension):
             Camera,
             DefocusMap,
             FocusMask,
+            MatteFromDisparity,
             LensBlur,
             Sweep,
             LoadMagicBokeh,

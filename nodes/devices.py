@@ -53,8 +53,8 @@ def has_complex_numbers(device: torch.device) -> bool:
 
 
 @cache
-def _tell_that_the_cpu_refines(device: torch.device) -> None:
-    logging.warning(f"MagicBokeh: {device} has too little memory to refine edges, so the CPU does it.")
+def _tell_that_the_cpu_does(what: str, device: torch.device) -> None:
+    logging.warning(f"MagicBokeh: {device} has too little memory to {what}, so the CPU does it.")
 
 
 @cache
@@ -106,15 +106,24 @@ def retry_when_freed(work: Callable[[], T], free: Callable[[], None] = free_ever
 
 def refined(photo: Tensor, disparity: Tensor, reach: int, report: Callable[[int, int], None]) -> Tensor:
     """`refine_edges` on the device, or on the CPU if there is too little memory."""
-    device = compute_device(refine.memory_needed(photo.shape[-2:], reach))
-    try:
+
+    def work(device: torch.device) -> Tensor:
         return refine.refine_edges(photo, disparity, reach, report, device)
+
+    return on_device_or_cpu(work, refine.memory_needed(photo.shape[-2:], reach), "refine edges")
+
+
+def on_device_or_cpu(work: Callable[[torch.device], T], memory: int, what: str) -> T:
+    """work(device), which needs `memory` bytes there, or on the CPU if there is too little. what: for the log."""
+    device = compute_device(memory)
+    try:
+        return work(device)
     except Exception as error:
         if not is_oom(error) or device.type == "cpu":
             raise
     free_everything()
-    _tell_that_the_cpu_refines(device)
-    return refine.refine_edges(photo, disparity, reach, report, torch.device("cpu"))
+    _tell_that_the_cpu_does(what, device)
+    return work(torch.device("cpu"))
 
 
 def halved_to_fit(budget: B, needed: Callable[[B], float], device: torch.device) -> B:

@@ -35,6 +35,11 @@ _WORDS = {
         "清晰区域",
         "合焦領域",
     ),
+    "MagicBokehMatteFromDisparity": (
+        "matting, alpha matte, hair mask, trimap, guided filter, cut out subject, refine mask edges",
+        "抠图, 抠像, 发丝遮罩, 三分图, 导向滤波, 边缘抠图",
+        "マッティング, アルファマット, 髪の毛マスク, 切り抜き, トライマップ, ガイデッドフィルタ",
+    ),
     "MagicBokehPortraitPhoto": (
         "portrait, portrait mode, phone photo, depth photo, GDepth, HEIC, load image",
         "人像模式, 人像照片, 手机照片",

@@ -162,7 +162,7 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
         if value is not None:
             first = 0 if value.ndim == 2 else 1
             frames, size = max(frames, len(value) if first else 1), list(value.shape[first : first + 2])
-    if node in ("DisparityFrom", "FindDisparity"):
+    if node in ("DisparityFrom", "FindDisparity", "MatteFromDisparity"):
         yield [frames, *size], 0, 1
     elif node == "DisparityTouchUp":
         mask = inputs["mask"]

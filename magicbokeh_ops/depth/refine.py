@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..planes import check_image, check_map, check_same_shape, match_batch, resize
-from ..windows import sliding, widen
+from ..windows import box_mean, pieces, widen, within
 
 STEP = 0.04  # smallest change of disparity that counts as an edge
 VOTERS, VOTING_RADIUS = 250, 16  # around a pixel; the radius in units of the reach
@@ -84,42 +84,25 @@ def _refine(
         return planes[:, rows, cols].to(device).float()
 
     votes = torch.empty(3, *size, device=photo.device)
-    parts = list(_parts(size, VOTING_SIDE, (VOTING_RADIUS + 1) * reach))
+    parts = list(pieces(size, VOTING_SIDE, (VOTING_RADIUS + 1) * reach))
     for i, (rows, cols, *place) in enumerate(parts):
 
         def report_votes(share: float, before: int = i) -> None:
             report(VOTING_SHARE * (before + share) / len(parts))
 
-        inner = _within(rows, place[0]), _within(cols, place[1])
+        inner = within(rows, place[0]), within(cols, place[1])
         votes[:, rows, cols] = _vote(seen(photo, *place).clamp(0, 1), seen(disparity, *place), inner, reach, report_votes)
     out = torch.empty(1, *size, device=photo.device)
     # What a round changes depends on what lies twice the reach around.
-    parts = list(_parts(size, SETTLING_SIDE, (2 * ROUNDS + 1) * reach))
+    parts = list(pieces(size, SETTLING_SIDE, (2 * ROUNDS + 1) * reach))
     for i, (rows, cols, *place) in enumerate(parts):
 
         def report_rounds(share: float, before: int = i) -> None:
             report(VOTING_SHARE + (1 - VOTING_SHARE) * (before + share) / len(parts))
 
         settled = _settle(seen(photo, *place).clamp(0, 1), seen(disparity, *place), seen(votes, *place), reach, report_rounds)
-        out[:, rows, cols] = settled[:, _within(rows, place[0]), _within(cols, place[1])]
+        out[:, rows, cols] = settled[:, within(rows, place[0]), within(cols, place[1])]
     return out
-
-
-def _parts(size: Sequence[int], side: int, margin: int) -> Iterator[tuple[slice, slice, slice, slice]]:
-    """Rows and columns of parts about `side` long that make up a picture, and the same with a margin, as far as the picture goes."""
-
-    def spans(length: int) -> list[tuple[slice, slice]]:
-        count = math.ceil(length / side)
-        ends = [length * i // count for i in range(count + 1)]
-        return [(slice(a, b), slice(max(a - margin, 0), min(b + margin, length))) for a, b in zip(ends, ends[1:])]
-
-    for rows, seen_rows in spans(size[0]):
-        for cols, seen_cols in spans(size[1]):
-            yield rows, cols, seen_rows, seen_cols
-
-
-def _within(part: slice, seen: slice) -> slice:
-    return slice(part.start - seen.start, part.stop - seen.start)
 
 
 def _vote(photo: Tensor, disparity: Tensor, part: tuple[slice, slice], reach: int, report: Callable[[float], None]) -> Tensor:
@@ -207,7 +190,7 @@ def _settle(photo: Tensor, disparity: Tensor, votes: Tensor, reach: int, report:
 
     def around(planes: Tensor) -> Iterator[Tensor]:
         """Values at each neighbour, (C, pixels)."""
-        padded = _pad(planes, 1)
+        padded = F.pad(planes[None], (1,) * 4, mode="replicate")[0]
         for dy, dx in beside:
             yield padded.flatten(1).index_select(1, place + dy * padded.shape[-1] + dx)
 
@@ -219,26 +202,14 @@ def _settle(photo: Tensor, disparity: Tensor, votes: Tensor, reach: int, report:
     for done in range(ROUNDS):
         report(done / ROUNDS)
         refined[0, y, x] = far + (near - far) * torch.sigmoid(2 * score)
-        softened = _soften(refined, reach)
+        softened = box_mean(refined, reach)
         report(done / ROUNDS)
-        missing = _soften(disparity - softened, reach)[0, y, x]
+        missing = box_mean(disparity - softened, reach)[0, y, x]
         evidence = evidence + FEEDBACK * missing / gap
         opinions = (tie * (2 * (other[0] - middle) / gap).clamp(-1, 1) for tie, other in zip(ties, around(refined)))
         score = evidence + sum(opinions)
     refined[0, y, x] = torch.where(score > 0, near, far)
     return refined
-
-
-def _pad(planes: Tensor, margin: int) -> Tensor:
-    return F.pad(planes[None], (margin,) * 4, mode="replicate")[0]
-
-
-def _soften(planes: Tensor, reach: int) -> Tensor:
-    """Box filter as wide as the ramps that the reach stands for."""
-    planes, size = _pad(planes, reach), 2 * reach + 1
-    for axis in (-2, -1):
-        planes = sliding(planes, size, axis, torch.add) / size
-    return planes
 
 
 def _spiral(points: int, radius: int) -> list[tuple[int, int]]:

@@ -206,7 +206,8 @@ def unmix(light: Tensor, alpha: Tensor, near: Tensor, far: Tensor, far_is_known:
     # Neither side is darker than black, nor the nearer one a light that the photo does not show.
     brightest = torch.maximum(fronts, own).clamp(min=1).minimum(own / some)
     fronts = ((own - (1 - some) * backs) / some).clamp(min=0).minimum(brightest)
-    near, far = torch.where(alpha > 0, light, near), torch.where(alpha < 1, light, far)
+    # Contiguous, since pixels are written by their number.
+    near, far = torch.where(alpha > 0, light, near).contiguous(), torch.where(alpha < 1, light, far).contiguous()
     near.flatten(1)[:, mixed] = fronts
     far.flatten(1)[:, mixed] = (own - some * fronts) / (1 - some)
     return near, far

@@ -332,6 +332,24 @@ def test_focus_mask(host):
     assert sum(row) / len(row) == pytest.approx(0.2, abs=0.05)
 
 
+def matte(**more) -> dict:
+    return {
+        "image": node("TestImage", kind="half white"),
+        "disparity": node("TestMask", kind="soft edge"),
+        "matte": node("MagicBokehMatteFromDisparity", image=["image", 0], disparity=["disparity", 0], **more),
+        "probe": node("TestProbe", mask=["matte", 0]),
+    }
+
+
+def test_matte_from_disparity(host):
+    """A soft edge 3 pixels beside the photo's own goes there; a mask of the other side turns it round."""
+    found = host.found(matte(reach=6))
+    assert found["shape"] == [1, 48, 64] and found["low"] >= 0 and found["high"] <= 1
+    assert found["row"] == pytest.approx([1] * 32 + [0] * 32, abs=0.05)
+    turned = matte(reach=6, step=0.1, mask=["mask", 0]) | {"mask": node("TestMask", kind="ramp")}
+    assert host.found(turned)["row"] == pytest.approx([0] * 32 + [1] * 32, abs=0.05)
+
+
 def test_disparity_from(host):
     image, mask = node("TestImage", kind="grey depth"), node("TestMask", kind="metres")
     row = host.found(disparity_from(image))["row"]

@@ -109,6 +109,7 @@ CASES = {
     "disparity, one map": ("DisparityFrom", {"depth": near(1), "image": image}),
     "camera": ("Camera", {"depth": lambda count: 1 + near(count)}),
     "focus mask": ("FocusMask", {"defocus": near, "smooth": 3, "min_area": 0.01}),
+    "matte": ("MatteFromDisparity", {"disparity": near, "image": image, "reach": 0}),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicbokeh_ops import depth, lens, sampler
+from magicbokeh_ops import depth, lens, matting, sampler
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.depth import refine
 from tests.support import stand_in_host as host
@@ -149,6 +149,18 @@ def test_refined_edges_are_worked_on_where_one_says(back_end):
         found = refine.refine_edges(image, disparity, 2, device=device)
         assert found.device == image.device and torch.equal(found, expected)
     assert {"index_select", "exp", "sigmoid"} <= mode.seen
+
+
+@on_all
+@torch.inference_mode()
+def test_a_matte_is_found_where_one_says(back_end):
+    image, disparity, mask = photo(2), plane(1), (plane(1) > 0.3).float()
+    expected = [matting.from_disparity(image, disparity, given) for given in (None, mask)]
+    mode = FakeDevice(back_end)
+    with mode as device:
+        found = [matting.from_disparity(image, disparity, given, device=device) for given in (None, mask)]
+        assert all(one.device == image.device and torch.equal(one, other) for one, other in zip(found, expected))
+    assert "maximum" in mode.seen
 
 
 # Nodes

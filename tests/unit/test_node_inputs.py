@@ -45,6 +45,7 @@ PICTURES = {
     "defocus map": lambda image: host.run(host.nodes.DefocusMap, image=image, disparity=ramp()),
     "disparity from": lambda image: host.run(host.nodes.DisparityFrom, image=image, depth=ramp(), refine=2),
     "touch-up": lambda image: host.run(host.nodes.DisparityTouchUp, image=image, disparity=ramp(), mask=ramp(), edge=2),
+    "matte": lambda image: host.run(host.nodes.MatteFromDisparity, image=image, disparity=(ramp() > 0.5).float(), reach=1),
 }
 SAMPLED = {"sampler": lambda image: sampled(image, ramp())}
 MASKS = {
@@ -63,6 +64,8 @@ MASKS = {
     "disparity of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=mask, mask=ramp()),
     "mask of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=1 - ramp(), mask=mask),
     "things of By Hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
+    "disparity of Matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=mask),
+    "mask of Matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), mask=mask),
     "sky": lambda mask: host.run(host.nodes.DisparityFrom, depth={"depth": 1 + ramp(), "sky": mask}),
 }
 DEPTHS = {
@@ -289,6 +292,8 @@ SHAPES = {
     "mask of touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=ramp(), mask=mask),
     "by hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "camera": lambda mask: host.run(host.nodes.Camera, image=noise(), depth=mask),
+    "matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=mask),
+    "mask of the matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), mask=mask),
 }
 
 
@@ -317,6 +322,10 @@ def test_counts_of_frames_are_named_as_they_are():
         (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 frames for 3 of disparity"),
         (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
         (lambda: host.run(host.nodes.Camera, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
+        (
+            lambda: host.run(host.nodes.MatteFromDisparity, image=noise(2), disparity=ramp(3)),
+            "image has 2 frames for 3 of disparity",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             run()
@@ -372,6 +381,8 @@ def test_linked_numbers_are_checked(bad):
             "^depth_ratio is",
         ),
         (lambda: host.run(host.nodes.FocusMask, defocus=ramp(), smooth=-1), "^smooth is -1"),
+        (lambda: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), step=bad), "^step is"),
+        (lambda: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), reach=-2), "^reach is -2"),
         (lambda: host.run(host.nodes.DisparityFrom, depth=ramp(), image=noise(), refine=-1), r"^reach \(refine\) is -1"),
     ):
         with pytest.raises(ValueError, match=message):

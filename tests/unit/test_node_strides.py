@@ -89,6 +89,12 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda defocus: run(nodes.FocusMask, defocus=defocus, threshold=0.5, smooth=1, min_area=0.02),
         [plane()],
     ),
+    "MagicBokehMatteFromDisparity": (
+        lambda picture, disparity, mask: run(
+            nodes.MatteFromDisparity, image=picture, disparity=disparity, mask=(mask > 0.3).float(), reach=1
+        ),
+        [photo(), plane(), plane(1, 60, 54)],
+    ),
     "MagicBokehLensBlur": (
         lambda picture, disparity: run(nodes.LensBlur, image=picture, disparity=disparity, k=20.0, highlight_boost=1.0),
         [rgba(), plane()],

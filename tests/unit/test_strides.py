@@ -27,6 +27,7 @@ from magicbokeh_ops import (
     focus,
     grain,
     lens,
+    matting,
     overlay,
     planes,
     sampler,
@@ -39,7 +40,7 @@ from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
-from magicbokeh_ops.lens import edges, kernels
+from magicbokeh_ops.lens import edges, kernels, matte, pyramid
 from magicbokeh_ops.model import attention, method, nano, patch_codec, strips, tiling, vae
 from magicbokeh_ops.model.network import Config, ControlNet, UNet
 from magicbokeh_ops.synthesis import convolution, dataset, degradation
@@ -96,6 +97,14 @@ SD_CODEC = vae.make_codec(checkpoint.read_base(GOLDEN / "sd").vae)
 PATCHES = patch_codec.PatchCodec().eval()
 DEPTH = depth.build(*depth.read_depth(GOLDEN / "depth" / "DAdepth_tiny.pth"), "DAdepth_tiny.pth")
 CONV, HALVING, NORM = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2), nn.GroupNorm(4, 8)
+
+
+def mixed_by(alpha: Tensor, color: Tensor) -> edges.Split:
+    """A split by a matte, of a picture whose two sides are 3 pixels of blur apart."""
+    counts, one = alpha < 0.9, torch.ones_like(alpha)
+    split = edges.Split(color, one, one, color / 2, one)
+    sides = matte.Sides(color, one, color / 2, one, alpha, counts)
+    return matte.with_matte(split, sides, (color, color / 2), (2 * one, -one))
 
 
 def sample(*pictures: Tensor) -> dataset.Sample:
@@ -208,6 +217,14 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda light, radius: vars(edges.split_edges(2 * light, 8 * radius, True, lambda: None)),
         [random(3, 40, 36), plane(1)[0]],
     ),
+    "lens.matte.unmix": (
+        lambda light, alpha, near: matte.unmix(light, alpha, near, near / 2),
+        [random(3, 9, 8), plane(1)[0, :, :9, :8], random(3, 9, 8)],
+    ),
+    "lens.matte.with_matte": (lambda alpha, color: vars(mixed_by(alpha, color)), [plane(1)[0, :, :9, :8], random(3, 9, 8)]),
+    "lens.pyramid.halve": (pyramid.halve, [random(1, 3, 9, 8)]),
+    "lens.pyramid.levels_of": (pyramid.levels_of, [random(1, 3, 9, 8)]),
+    "lens.pyramid.pull": (lambda planes: pyramid.pull(pyramid.levels_of(planes)), [random(1, 3, 9, 8)]),
     "lens.kernels.convolve": (kernels.convolve, [random(4, 40, 36), random(5, 5)]),
     "lens.render.render": (lambda image, disparity: lens.render(image, disparity, 0.4, 6.0), [photo(), plane()]),
     "lens.render, all it can do": (
@@ -306,6 +323,11 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         [plane(), plane(1, 60, 54).flip(-1), photo()],
     ),
     "touch_up.follow_photo": (lambda mask, image: touch_up.follow_photo(mask.round(), image, 3), [plane(1), photo(1)]),
+    "matting.from_disparity": (
+        lambda image, disparity, mask: [matting.from_disparity(image, disparity, given, reach=1) for given in (None, mask)],
+        [photo(), plane(), (plane(1, 60, 54) > 0.3).float()],
+    ),
+    "windows.box_mean": (lambda values: windows.box_mean(values[0], 3), [photo()]),
     "windows.widen": (lambda values: windows.widen(values, 3), [plane()]),
     "windows.sliding": (
         lambda values: [windows.sliding(values, 7, axis, combine) for axis, combine in ((-1, torch.add), (2, torch.maximum))],

@@ -181,6 +181,15 @@ WRONG = {
     "defocus in 0..255": ("FocusMask", "defocus", {"defocus": 255 * ramp()}),
     "defocus below 0": ("FocusMask", "defocus", {"defocus": -ramp()}),
     "smooth below 0": ("FocusMask", "smooth", {"defocus": ramp(), "smooth": -1}),
+    # Matte From Disparity
+    "photo for a matte in 0..255": ("MatteFromDisparity", "image", {**LENS, "image": 255 * photo()}),
+    "no disparity for a matte": ("MatteFromDisparity", "disparity", {**LENS, "disparity": None}),
+    "disparity of another shape for a matte": ("MatteFromDisparity", "disparity", {**LENS, "disparity": ramp(1, 66, 66)}),
+    "rough mask in 0..255": ("MatteFromDisparity", "mask", {**LENS, "mask": 255 * ramp()}),
+    "rough mask of another shape": ("MatteFromDisparity", "mask", {**LENS, "mask": ramp(1, 66, 66)}),
+    "rough masks for other frames": ("MatteFromDisparity", "mask", {**LENS, "image": photo(2), "mask": ramp(3)}),
+    "step of 0": ("MatteFromDisparity", "step", {**LENS, "step": 0.0}),
+    "reach below 0": ("MatteFromDisparity", "reach", {**LENS, "reach": -2}),
     # Lens Blur
     "photo of the lens in 0..255": ("LensBlur", "image", {**LENS, "image": 255 * photo()}),
     "channels first": ("LensBlur", "image", {**LENS, "image": photo().movedim(-1, 1)}),
