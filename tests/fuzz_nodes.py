@@ -173,7 +173,9 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
         yield [len(disparity) if disparity.ndim > 2 else 1, *size], 0, 1
     elif node == "DefocusMap":
         k, focus = inputs["k"], inputs["focus"]
-        yield [frames, *size], 0, k / 32 * max(1, abs(focus), abs(1 - focus))
+        # A tilted plane of focus goes beyond the disparities in the picture, through three points by any amount.
+        beyond = math.inf if inputs["focus_mode"] == "three points" else abs(inputs["tilt"])
+        yield [frames, *size], 0, k / 32 * (max(1, abs(focus), abs(1 - focus)) + beyond)
         yield None, *any_range
         yield [frames, *size, 3], *light(photo)
     elif node == "FocusMask":
