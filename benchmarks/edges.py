@@ -15,8 +15,6 @@ python -m benchmarks.edges --base COMMIT --pictures FOLDER          # photo, eac
 
 import argparse
 import importlib
-import importlib.util
-import inspect
 import io
 import math
 import subprocess
@@ -37,6 +35,7 @@ from benchmarks.edge_views import WRONG, View, cached, drawn
 from magicbokeh_ops.evaluation.metrics import psnr
 from magicbokeh_ops.files import write_photo
 from magicbokeh_ops.lens import render
+from magicbokeh_ops.matting import from_disparity
 from tests.support.spoiled import spoil
 
 BASE = "fcd4a53"  # before the lens took mattes
@@ -46,8 +45,6 @@ ALL_METHODS = ("exact", "7 px soft")  # maps that what is not the issue's questi
 DRAWN = {"drawn hairs": {}, "drawn lamps": {"lamps": True}, "drawn soft": {"soft": 7}}
 HAIR = {"fur": ["ball"], "head": ["head"], "grass": ["grass", "ball"]}  # and the subjects of each
 PLACES = ("near", "middle", "far")
-TAKES_MATTE = "matte" in inspect.signature(render).parameters
-FINDS_MATTE = TAKES_MATTE and importlib.util.find_spec("magicbokeh_ops.matting") is not None
 
 
 def lens_at(commit: str, folder: str) -> Callable[..., Tensor]:
@@ -85,14 +82,10 @@ def hair(name: str, tuning: bool, quick: bool) -> list[View]:
 
 def helped(view: View, name: str) -> dict[str, dict[str, Tensor]]:
     """What the lens is given beside photo and disparity, by method."""
-    if not TAKES_MATTE:
-        return {}
     spoiled = MAPS[name]
     full = {"matte": view.matte, "background": view.plate, "background_disparity": spoil(view.plate_disparity, *spoiled)}
-    methods = {"matte": {"matte": view.matte}, "matte, plate and its disparity": full}
-    if FINDS_MATTE:
-        found = importlib.import_module("magicbokeh_ops.matting").from_disparity
-        methods[FOUND] = {"matte": found(view.photo.clamp(max=1), spoil(view.disparity, *spoiled))}
+    found = from_disparity(view.photo.clamp(max=1), spoil(view.disparity, *spoiled))
+    methods = {"matte": {"matte": view.matte}, "matte, plate and its disparity": full, FOUND: {"matte": found}}
     if name in ALL_METHODS:
         methods["matte and plate"] = {"matte": view.matte, "background": view.plate}
         methods |= {f"matte {wrong}": {"matte": make(view)} for wrong, make in WRONG.items()}

@@ -191,8 +191,8 @@ export function watch(node, milliseconds, look) {
 }
 
 /** Words of the page's language. */
-export function wordsOfPage(words = textFor) {
-  return words(app.extensionManager.setting.get("Comfy.Locale"));
+export function wordsOfPage() {
+  return textFor(app.extensionManager.setting.get("Comfy.Locale"));
 }
 
 /** Register an extension that acts on new nodes; that of a second copy of the pack, in a folder of another name, would end in an error. */

@@ -2,7 +2,6 @@
 
 import { app } from "../../scripts/app.js";
 import { address, isConnected, locatorOf, nameShown, photoOf, registerOnce, widgetOf, wordsOfPage } from "./graph.mjs";
-import { handTextFor } from "./hand_text.mjs";
 import { HandView, VIEWS } from "./hand_view.mjs";
 import { ViewNode } from "./view_node.mjs";
 
@@ -11,7 +10,8 @@ const WIDGETS = ["horizon", "near_end", "horizon_tilt", "back_wall", "left_wall"
 
 class HandNode extends ViewNode {
   constructor(node) {
-    const text = { ...wordsOfPage(), ...wordsOfPage(handTextFor) };
+    const words = wordsOfPage();
+    const text = { ...words, ...words.hand };
     super(node, new HandView(null, text), { name: "hand_view", type: "MAGICBOKEH_HAND_VIEW", label: text.lines, widgets: WIDGETS });
   }
 

@@ -29,6 +29,13 @@ const ENGLISH = {
   gone: "{file} is missing. Put it into {folder} and press R, or choose another.",
   optional: "Only photos without a depth map of their own need it.",
   download: "Download it",
+  hand: {
+    label: "Photo with lines of ground, horizon and walls. Drag the handles; keys 1 to 6 choose one, arrow keys move it: 1 vanishing point on the horizon, 2 tilt, 3 near end, 4 wall at the back, 5 on the left, 6 on the right.",
+    lines: "Photo",
+    room: "Depth",
+    titles: { lines: "The photo with the lines", room: "Ground and walls as the node makes them; white is near" },
+    noPicture: "Run once to see the picture",
+  }, // of the view of Disparity By Hand, where they differ
   values: {}, // of dropdowns, where they are not shown as they are
 };
 
@@ -61,6 +68,13 @@ const CHINESE = {
   gone: "缺少 {file}。请放入 {folder} 后按 R，或另选一个文件。",
   optional: "仅当照片自身不带深度图时才需要。",
   download: "请下载",
+  hand: {
+    label: "带有地面、地平线和墙线的照片。拖动手柄；1 到 6 键选择手柄，方向键移动它：1 地平线上的灭点，2 倾斜，3 近端，4 后墙，5 左墙，6 右墙。",
+    lines: "照片",
+    room: "深度",
+    titles: { lines: "带线条的照片", room: "节点所做的地面和墙；白色为近" },
+    noPicture: "运行一次即可看到图像",
+  },
   values: {
     point: "点",
     mask: "遮罩",
@@ -146,6 +160,13 @@ const JAPANESE = {
   gone: "{file} がありません。{folder} に置いて R を押すか、別のファイルを選んでください。",
   optional: "写真に深度マップが含まれていない場合だけ必要です。",
   download: "ダウンロード",
+  hand: {
+    label: "地面、地平線、壁の線を重ねた写真。ハンドルをドラッグします。1〜6 のキーでハンドルを選び、矢印キーで動かします: 1 地平線上の消失点、2 傾き、3 手前の端、4 奥の壁、5 左の壁、6 右の壁。",
+    lines: "写真",
+    room: "深度",
+    titles: { lines: "線を重ねた写真", room: "ノードが作る地面と壁。白いほど近い" },
+    noPicture: "一度実行すると画像が表示されます",
+  },
   values: {
     point: "点",
     mask: "マスク",

@@ -22,11 +22,8 @@ from .pyramid import halve, levels_of, pull
 
 FAINTEST = 1 / 256  # coverage that is none, as that of the tails of a blur
 SURE = 0.98  # coverage of a pixel that shows one surface
-SMALLEST_CELL, LARGEST_CELL, CELLS = (
-    4,
-    16,
-    256,
-)  # pixels per side of a cell, such that there are about so many along the picture
+SMALLEST_CELL, LARGEST_CELL = 4, 16  # pixels per side
+CELLS = 256  # along the picture, about
 DEEP = 2  # cells from the outline beyond which the disparity is that of one surface, until it is known how soft it is
 SHALLOW = 1e-3  # weight of other cells, beside 1
 LEAST_STEP = 0.02  # of disparity between both sides, below which there is nothing to decide
@@ -195,12 +192,8 @@ def unmix(light: Tensor, alpha: Tensor, near: Tensor, far: Tensor, far_is_known:
     some, own = alpha.flatten()[mixed], light.flatten(1)[:, mixed]
     fronts, backs = near.flatten(1)[:, mixed], far.flatten(1)[:, mixed]
     even_front, even_back = _evened(light, alpha, mixed)
-    for _ in range(ROUNDS):
-        fronts = even_front(fronts)
-        if far_is_known:
-            fronts = (fronts + (own - some * fronts - (1 - some) * backs) / some).clamp(min=0).minimum(own / some)
-            continue
-        backs = even_back(backs)
+    for _ in range(0 if far_is_known else ROUNDS):
+        fronts, backs = even_front(fronts), even_back(backs)
         miss = (own - some * fronts - (1 - some) * backs) / (some**2 + (1 - some) ** 2)
         fronts, backs = (fronts + some * miss).clamp(min=0), (backs + (1 - some) * miss).clamp(min=0)
     # Neither side is darker than black, nor the nearer one a light that the photo does not show.
@@ -227,13 +220,13 @@ def _evened(light: Tensor, alpha: Tensor, mixed: Tensor) -> list[Callable[[Tenso
     ]
     weights = [FLAT + (alpha[other] - alpha[mixed]).abs() for other in beside]
     is_mixed = [(alpha[other] > 0) & (alpha[other] < 1) for other in beside]
+    shares = [weight * more for weight, more in zip(weights, is_mixed)]
+    slots = [slot[other] for other in beside]
     for full in (1, 0):
         known = sum(light[:, other] * (weight * (alpha[other] == full)) for other, weight in zip(beside, weights))
         sums = sum(weight * ((alpha[other] == full) | more) for other, weight, more in zip(beside, weights, is_mixed))
-        shares = [weight * more for weight, more in zip(weights, is_mixed)]
-        slots = [slot[other] for other in beside]
 
-        def even(colors: Tensor, known=known, sums=sums, shares=shares, slots=slots) -> Tensor:
+        def even(colors: Tensor, known=known, sums=sums) -> Tensor:
             total = known + sum(colors[:, place] * share for place, share in zip(slots, shares))
             return torch.where(sums > 0, total / sums.clamp(min=1e-9), colors)
 

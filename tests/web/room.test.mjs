@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { handTextFor } from "../../web/hand_text.mjs";
+import { textFor } from "../../web/text.mjs";
 import { HANDLES, handlesOf, linesOf, moved, room } from "../../web/room.mjs";
 
 const vectors = JSON.parse(readFileSync(process.env.VECTORS));
@@ -56,5 +56,5 @@ test("lines lie where two surfaces are equally near", () => {
 
 test("every language has all words of the view", () => {
   const keys = (tree) => Object.entries(tree).map(([key, value]) => [key, typeof value === "object" ? keys(value) : null]);
-  for (const language of ["zh", "ja"]) assert.deepEqual(keys(handTextFor(language)), keys(handTextFor("en")));
+  for (const language of ["zh", "ja"]) assert.deepEqual(keys(textFor(language).hand), keys(textFor("en").hand));
 });
