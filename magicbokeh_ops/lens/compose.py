@@ -5,7 +5,6 @@ multiplication of transmittances leaks the background through every slanted surf
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,15 +25,6 @@ Report = Callable[[], None]
 Placed = tuple[slice, slice, Tensor]
 
 
-@dataclass(frozen=True)
-class Front:
-    """What is in front of a clean plate: surfaces of a block, and which near and far ones (1, H, W) of the plate's picture they stand for."""
-
-    surfaces: list[Surface]
-    near: Tensor
-    far: Tensor
-
-
 class Composer:
     """What all tiles of a photo share.
 
@@ -46,40 +36,40 @@ class Composer:
         layers = [layer for some in (bins, behind) if some is not None for _, group in some.groups() for layer in group]
         self.reports = 1 + sum(len(layer.radii) + 2 * (len(layer.radii) > 1) for layer in layers)  # of a tile
 
-    def tile(self, tile: Tile, block: Block, split: Split, hidden: Hidden | None, front: Front | None = None) -> Tensor:
-        """Linear light (C, rows, cols) of one tile of a block."""
-        device = split.near_color.device
-        rows = (tile.from_rows - block.rows.start).to(device)[:, None]
-        cols = (tile.from_cols - block.cols.start).to(device)
+    def tile(self, tile: Tile, block: Block, pictures: list[tuple[Split, Hidden | None]]) -> Tensor:
+        """Linear light (C, rows, cols) of one tile of a block, which shows the photo, or what is in front of a clean plate and that."""
+        rows = (tile.from_rows - block.rows.start).to(pictures[0][0].near_color.device)[:, None]
+        cols = (tile.from_cols - block.cols.start).to(rows.device)
 
         def crop(plane: Tensor) -> Tensor:
             return plane[:, rows, cols]
 
-        size = len(tile.from_rows), len(tile.from_cols)
-        near_weight = crop(split.near_weight)
-        near = crop(split.near_color), crop(split.near_radius), near_weight
-        far = crop(split.far_color), crop(split.far_radius), 1 - near_weight
-        if front is not None:
-            near, far = (*near[:2], near_weight * ~crop(front.near)), (*far[:2], far[2] * ~crop(front.far))
-        fragments = Fragments([near, far], self.bins)
-        darkest = -widen(-near[0].minimum(far[0])[None], DARKEST_REACH)[0]
-        del near, far
-        self.report()
-        light, gap = self._seen(fragments, darkest, size, tile.field)
+        split, hidden = pictures[-1]
+        surfaces = _surfaces(split, crop, in_front=False)
+        light, gap = self._together(surfaces, tile)
         # Where nothing is known to lie behind, what is seen fills the rest.
         behind = 1e-3 * torch.cat([light, 1 - gap])
         if hidden is not None and self.behind is not None:
             fragments = Fragments([(crop(hidden.color), crop(hidden.radius), crop(hidden.weight))], self.behind)
-            self._add_hidden(behind, fragments, size, tile.field)
+            self._add_hidden(behind, fragments, surfaces[0][1].shape[-2:], tile.field)
         colors = len(light)
         light = light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
-        if front is not None:
-            surfaces = [(crop(color), crop(radius), crop(weight)) for color, radius, weight in front.surfaces]
-            darkest = -widen(-torch.stack([color for color, _, _ in surfaces]).amin(0)[None], DARKEST_REACH)[0]
-            nearer, gap = self._seen(Fragments(surfaces, self.bins), darkest, size, tile.field)
-            light = nearer + gap * light
+        if len(pictures) > 1:
+            split, hidden = pictures[0]
+            surfaces = _surfaces(split, crop, in_front=True)
+            if hidden is not None:
+                surfaces.append((crop(hidden.color), crop(hidden.radius), crop(hidden.weight)))
+            front, gap = self._together(surfaces, tile)
+            light = front + gap * light
         inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
         return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
+
+    def _together(self, surfaces: list[Surface], tile: Tile) -> tuple[Tensor, Tensor]:
+        """Light (C, H, W) of surfaces of a tile, and the gap (G, H, W) that they leave."""
+        darkest = -widen(-torch.stack([color for color, _, _ in surfaces]).amin(0)[None], DARKEST_REACH)[0]
+        fragments = Fragments(surfaces, self.bins)
+        self.report()
+        return self._seen(fragments, darkest, darkest.shape[-2:], tile.field)
 
     def _seen(
         self, fragments: Fragments, darkest: Tensor, size: Sequence[int], field: tuple[float, float]
@@ -166,6 +156,17 @@ class Composer:
         kernels = [*blur, blur.mean(0)]  # the last for alpha
         parts = [convolve(torch.cat([color[None], weight]), own, precise) for color, own in zip(planes[:-1], kernels)]
         return torch.cat([torch.stack(planes) for planes in zip(*parts)])
+
+
+def _surfaces(split: Split, crop: Callable[[Tensor], Tensor], in_front: bool) -> list[Surface]:
+    """What is seen of a tile, or of that only what is in front of a clean plate, or only what is not."""
+    colors = crop(split.near_color), crop(split.far_color)
+    radii = crop(split.near_radius), crop(split.far_radius)
+    near_weight = crop(split.near_weight)
+    weights = near_weight, 1 - near_weight
+    if split.in_front is not None:
+        weights = tuple(weight * (crop(part) == in_front) for weight, part in zip(weights, split.in_front))
+    return list(zip(colors, radii, weights))
 
 
 def _sum(placed: list[Placed]) -> Placed:

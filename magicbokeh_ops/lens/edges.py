@@ -26,7 +26,7 @@ UNSURE = 0.02  # standard deviation of a colour beside light above white that is
 class Split:
     """What a photo shows, all (C, H, W): the near and the far surface of every pixel, the near one's weight the share of it.
 
-    subject: coverage (1, H, W) of what a matte cuts out, if there is one.
+    in_front: where the near and the far one (1, H, W) are in front of a clean plate, if there is one.
     """
 
     near_color: Tensor
@@ -34,7 +34,7 @@ class Split:
     near_radius: Tensor
     far_color: Tensor
     far_radius: Tensor
-    subject: Tensor | None = None
+    in_front: tuple[Tensor, Tensor] | None = None
 
 
 def split_edges(light: Tensor, radius: Tensor, has_lamps: bool, report: Callable[[], None]) -> Split:

@@ -30,7 +30,10 @@ LEAST_STEP = 0.02  # of disparity between both sides, below which there is nothi
 LIKE = 0.25  # share of that step, by which disparity may differ from that of the subject and still be like it
 SOFT = 0.1  # mean of that share in a ring along the outline, above which the disparity is soft there
 VOTERS = 4  # cells around one whose colours decide
-AGAINST = 0.4  # mean vote below which they speak against the matte; 1 is for it, -1 for the disparity
+AGAINST, AGAINST_SHARP = (
+    0.4,
+    0.6,
+)  # mean vote below which they speak against the matte; 1 is for it, -1 for a soft or a sharp disparity
 SAME_COLOR = 0.1  # difference of linear light that says little
 IN_FRONT = 4  # pixels around what stands in front of the subject that are left to the disparity
 ROUNDS = 10  # in which colours are evened
@@ -135,9 +138,12 @@ class Matte:
         steps = near - far > LEAST_STEP
         agreed = [is_near & (is_nearer | ~steps), is_far & (~is_nearer | ~steps | (disparity > near + step))]
         near_color, far_color = continued(light, agreed[0], self.near_color), continued(light, agreed[1], self.far_color)
-        counts = self._counts(light, near_color, far_color, alpha, is_nearer.to(alpha), steps)
+        like_one = ((disparity - near).abs() <= step) | (disparity <= far + step)
+        on_ramp = _range(alpha, self.softness) > 0
+        opposite = steps & ((alpha - is_nearer.to(alpha)).abs() > 0.5) & (like_one | on_ramp)
+        counts = self._counts(light, near_color, far_color, alpha, is_nearer.to(alpha), opposite)
         alpha = torch.where(counts, alpha, is_nearer.to(alpha))
-        in_front = steps & is_far & (disparity > near + step)
+        in_front = steps & ~is_near & (disparity > near + step)
         counts &= widen(in_front.to(light)[None], IN_FRONT)[0] == 0
         if self.softness:
             beside = counts & (_range(alpha, self.softness) > 0)
@@ -150,14 +156,16 @@ class Matte:
         far = torch.where(own_far | ~counts, disparity, behind)
         return Sides(near_color, near, far_color, far, alpha, counts)
 
-    def _counts(self, light: Tensor, near: Tensor, far: Tensor, alpha: Tensor, other: Tensor, steps: Tensor) -> Tensor:
+    def _counts(self, light: Tensor, near: Tensor, far: Tensor, alpha: Tensor, other: Tensor, opposite: Tensor) -> Tensor:
         """Where colours speak for the matte, and not for the disparity's `other`, if these differ, (1, h, w)."""
         across = ((near - far) ** 2).sum(0, keepdim=True) + SAME_COLOR**2
         misses = [((light - share * near - (1 - share) * far) ** 2).sum(0, keepdim=True) for share in (alpha, other)]
-        votes = ((misses[1] - misses[0]) / across).clamp(-1, 1) * steps
-        cells = F.avg_pool2d(torch.stack([votes, (alpha - other) ** 2 * steps]), self.cell, ceil_mode=True)
+        votes = ((misses[1] - misses[0]) / across).clamp(-1, 1) * opposite
+        cells = F.avg_pool2d(torch.stack([votes, (alpha - other) ** 2 * opposite]), self.cell, ceil_mode=True)
         total = F.avg_pool2d(cells, 2 * VOTERS + 1, 1, VOTERS)
-        against = (total[0] < AGAINST * total[1])[:, :, None, :, None].expand(-1, -1, self.cell, -1, self.cell)
+        against = (total[0] < (AGAINST if self.softness else AGAINST_SHARP) * total[1])[:, :, None, :, None].expand(
+            -1, -1, self.cell, -1, self.cell
+        )
         return ~against.flatten(3).flatten(1, 2)[:, : alpha.shape[-2], : alpha.shape[-1]]
 
     def _continue_disparity(self, deep: int) -> None:
@@ -243,5 +251,4 @@ def with_matte(split: Split, sides: Sides, colors: tuple[Tensor, Tensor], radii:
         torch.where(here, radii[0], split.near_radius),
         torch.where(here, colors[1], split.far_color),
         torch.where(here, radii[1], split.far_radius),
-        sides.alpha,
     )

@@ -1,5 +1,7 @@
 """One frame that the lens photographs: its light, its surfaces, and the way back to colours."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -7,11 +9,11 @@ from ..aperture import Aperture
 from ..color import linear_to_srgb, srgb_to_linear
 from ..grain import add, measure
 from ..planes import resize
+from ..windows import widen
 from . import edges, matte
-from .behind import Hidden
 from .bins import Bins
-from .compose import Front, Report
-from .edges import EDGE, Split, split_edges
+from .compose import Report
+from .edges import EDGE, EDGE_REACH, Split, split_edges
 from .matte import Matte, Sides, unmix, with_matte
 from .settings import Settings
 from .tiles import BAND, bands
@@ -83,56 +85,37 @@ class Photo:
             self.matte.look_closer(self._part(self.disparity, around)[0], around, inside)
         self.matte.conclude()
 
-    def split(self, rows: slice, cols: slice, report: Report) -> Split:
-        """Both surfaces of every pixel in a part of the picture."""
+    def splits(self, rows: slice, cols: slice, report: Report) -> list[Split]:
+        """Both surfaces of every pixel in a part of the picture, and, with a clean plate, those that it shows."""
         disparity = self._part(self.disparity, rows, cols)[0]
         radius = self._radius(disparity, rows, cols)
         light = self._light(self.image, radius, self.alpha, rows, cols)
         report()
         if self.matte is None:
-            return split_edges(light, radius, self.has_lamps, report)
-        sides, near, far = self._sides(light, disparity, rows, cols)
-        split = split_edges(light, torch.where(sides.alpha >= 0.5, near, far), self.has_lamps, report)
-        if self.plate is None:
-            colors = unmix(light, sides.alpha, sides.near_color, sides.far_color)
-        else:
-            plate = self._light(self.plate, far, self._opaque, rows, cols)
-            colors = unmix(light, sides.alpha, sides.near_color, plate, far_is_known=True)
-        return with_matte(split, sides, colors, (near, far))
-
-    def plate_split(self, rows: slice, cols: slice, report: Report) -> Split:
-        """Both surfaces of every pixel of the clean plate, which is the photo where that does not show the subject."""
-        assert self.plate is not None
-        disparity = self._part(self.disparity, rows, cols)[0]
-        light = self._light(self.image, self._radius(disparity, rows, cols), self.alpha, rows, cols)
-        sides, _, far = self._sides(light, disparity, rows, cols)
-        plate = self._light(self.plate, far, self._opaque, rows, cols)
-        return split_edges(torch.where(sides.alpha > 0, plate, light), far, self.has_lamps, report)
-
-    def front(self, split: Split, hidden: Hidden | None, plate: Split, rows: slice, cols: slice) -> Front:
-        """What is in front of the clean plate: the subject, what it hides of itself, and what stands in front of it."""
-        assert self.matte is not None and split.subject is not None
-        alpha = split.subject
-        subject = self._radius(self.matte.near(rows, cols), rows, cols)
-        near, far = ((alpha == 0) & (surface > subject + EDGE) for surface in (split.near_radius, split.far_radius))
-        surfaces = [
-            (split.near_color, split.near_radius, split.near_weight * (near | (alpha > 0))),
-            (split.far_color, split.far_radius, (1 - split.near_weight) * (far | (alpha == 1))),
-        ]
-        if hidden is not None:
-            own = (alpha == 1) & (hidden.radius > plate.near_radius + EDGE) & (hidden.weight > 0)
-            surfaces.append((hidden.color, hidden.radius, own.to(hidden.color)))
-        return Front(surfaces, near, far)
-
-    def _sides(self, light: Tensor, disparity: Tensor, rows: slice, cols: slice) -> tuple[Sides, Tensor, Tensor]:
-        """Both sides of the matte in a part of the picture, and their radii."""
-        assert self.matte is not None
+            return [split_edges(light, radius, self.has_lamps, report)]
         sides = self.matte.sides(light, disparity, rows, cols)
         far = sides.far_disparity
         if self.plate_disparity is not None:
             far = torch.where(sides.alpha > 0, self._part(self.plate_disparity, rows, cols)[0], far)
-        near_radius, far_radius = (self._radius(side, rows, cols) for side in (sides.near_disparity, far))
-        return sides, near_radius, far_radius
+        radii = self._radius(sides.near_disparity, rows, cols), self._radius(far, rows, cols)
+        split = split_edges(light, torch.where(sides.alpha >= 0.5, *radii), self.has_lamps, report)
+        if self.plate is None:
+            return [with_matte(split, sides, unmix(light, sides.alpha, sides.near_color, sides.far_color), radii)]
+        plate = torch.where(sides.alpha > 0, self._light(self.plate, radii[1], self._opaque, rows, cols), light)
+        behind = split_edges(plate, radii[1], self.has_lamps, report)
+        split = with_matte(split, sides, unmix(light, sides.alpha, sides.near_color, plate, far_is_known=True), radii)
+        return self._in_front(split, behind, sides, rows, cols)
+
+    def _in_front(self, split: Split, plate: Split, sides: Sides, rows: slice, cols: slice) -> list[Split]:
+        """What the photo shows in front of the clean plate: the subject, and what stands in front of that."""
+        assert self.matte is not None
+        subject, far = (self._radius(side, rows, cols) for side in (self.matte.near(rows, cols), self.matte.far(rows, cols)))
+        nearer = [part > subject + EDGE for part in (split.near_radius, split.far_radius, plate.near_radius, plate.far_radius)]
+        covered = (widen(sides.alpha[None], EDGE_REACH)[0] > 0) & ~sides.counts & (split.far_radius > (subject + far) / 2)
+        return [
+            replace(split, in_front=(nearer[0] | (sides.alpha > 0), nearer[1] | (sides.alpha == 1) | covered)),
+            replace(plate, in_front=(nearer[2], nearer[3])),
+        ]
 
     @property
     def _opaque(self) -> Tensor | None:

@@ -257,48 +257,53 @@ def _surveying(parts: list[Block]) -> int:
 def _tiles(photo: Photo, parts: list[Block], aperture: Aperture, report: _Steps) -> Iterator[tuple[Tile, Tensor]]:
     """All tiles of a photo and their light (C, rows, cols)."""
     photo.prepare(report)
-    pictures = [_Picture(photo, photo.split, parts, aperture.extent, report)]
-    if photo.plate is not None:
-        pictures.append(_Picture(photo, photo.plate_split, parts, aperture.extent, report))
+    pictures = _Pictures(photo, parts, aperture.extent, report)
     bins = Bins.behind(photo.lowest, photo.highest) if photo.uncovers else None
     composer = Composer(aperture, photo.bins, bins, report)
     for part in parts:
-        shown = [picture.part(part) for picture in pictures]
-        front = None if photo.plate is None else photo.front(*shown[0], shown[1][0], part.rows, part.cols)
+        shown = pictures.part(part)
         for tile in part.tiles:
             report.begin(COMPOSING, composer.reports)
-            yield tile, composer.tile(tile, part, *shown[-1], front)
+            yield tile, composer.tile(tile, part, shown)
 
 
-class _Picture:
-    """What the photo or the clean plate shows, and what is known of the whole of it before its parts are worked on."""
+class _Pictures:
+    """What the photo shows, and the clean plate if there is one, and what is known of the whole of it before parts are worked on."""
 
-    def __init__(self, photo: Photo, split: Callable[..., Split], parts: list[Block], extent: float, report: _Steps):
-        self.split, self.report, self.behind = split, report, None
-        self.whole = self._split(parts[0]) if len(parts) == 1 else None
+    def __init__(self, photo: Photo, parts: list[Block], extent: float, report: _Steps):
+        self.photo, self.report, self.behind = photo, report, None
+        self.whole = self._splits(parts[0]) if len(parts) == 1 else None
         if not photo.uncovers:
             return
         height, width = photo.size
         report.begin(_surveying(parts), SPLITS * height * width // BAND + DEPTHS)
         channels = 3 if photo.alpha is None else 4
-        self.behind = Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device)
+        in_front = [False] if photo.plate is None else [True, False]
+        self.behind = [
+            Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device, only) for only in in_front
+        ]
         for rows, around in bands(height, BAND // width, photo.context):
             report()
             if self.whole is not None:
-                self.behind.survey(self.whole, rows, rows)
+                splits, inside = self.whole, rows
             else:
-                found = split(around, slice(0, width), report)
-                self.behind.survey(found, rows, slice(rows.start - around.start, rows.stop - around.start))
-        self.behind.finish(report)
+                splits = photo.splits(around, slice(0, width), report)
+                inside = slice(rows.start - around.start, rows.stop - around.start)
+            for behind, split in zip(self.behind, splits):
+                behind.survey(split, rows, inside)
+        for behind in self.behind:
+            behind.finish(report)
 
-    def part(self, block: Block) -> tuple[Split, Hidden | None]:
+    def part(self, block: Block) -> list[tuple[Split, Hidden | None]]:
         """What is seen in a block, and what is behind it."""
-        split = self.whole or self._split(block)
+        splits = self.whole or self._splits(block)
         if self.behind is None:
-            return split, None
-        self.report.begin(FILLING * len(block.tiles), 2 * DEPTHS)
-        return split, self.behind.hidden(split, block.rows, block.cols, self.report)
+            return [(split, None) for split in splits]
+        self.report.begin(FILLING * len(block.tiles), 2 * DEPTHS * len(splits))
+        return [
+            (split, behind.hidden(split, block.rows, block.cols, self.report)) for split, behind in zip(splits, self.behind)
+        ]
 
-    def _split(self, block: Block) -> Split:
+    def _splits(self, block: Block) -> list[Split]:
         self.report.begin(SPLITTING * len(block.tiles), SPLITS * (1 + block.pixels // BAND))
-        return self.split(block.rows, block.cols, self.report)
+        return self.photo.splits(block.rows, block.cols, self.report)
