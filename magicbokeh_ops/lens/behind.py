@@ -27,8 +27,7 @@ CONTEXT = COARSE  # pixels around one that what is continued there depends on, b
 class Hidden:
     """The surface behind the nearest one, all (C, H, W).
 
-    The weight is 1 where the surface is seen, less where it is made up, 0 where no gap can open; of what is in front of a clean plate,
-    how much of that there is.
+    The weight is 1 where the surface is seen, less where it is made up, 0 where no gap can open.
     """
 
     color: Tensor
@@ -44,31 +43,23 @@ class Behind:
     the whole picture's, its fine ones a part's. Light above white is not continued.
 
     size: of the picture. lowest, highest: signed radius in it. extent: of the aperture, of which discs are that many times as wide.
-    in_front: whether only what is in front of a clean plate is continued.
     """
 
-    def __init__(
-        self,
-        size: Sequence[int],
-        channels: int,
-        lowest: float,
-        highest: float,
-        extent: float,
-        device: torch.device,
-        in_front: bool = False,
-    ):
-        self.extent, self.in_front = extent, in_front
+    def __init__(self, size: Sequence[int], channels: int, lowest: float, highest: float, extent: float, device: torch.device):
+        self.extent = extent
         self.channels, self.span, self.reach = channels, highest - lowest, math.ceil(extent * max(-lowest, highest)) + 2
         step = (self.span - EDGE) / DEPTHS
         self.depths = [lowest + 0.01 + i * step for i in range(DEPTHS)]
         cells, coarse = ([-(-length // side) for length in size] for side in (CELL, COARSE))
         self.farthest = torch.full((1, *cells), math.inf, device=device)
         self.nearest = torch.full((1, *cells), -math.inf, device=device)
-        self.sums = torch.zeros(DEPTHS + 1, channels + 2 + in_front, *coarse, device=device)
+        self.sums = torch.zeros(DEPTHS + 1, channels + 2, *coarse, device=device)
 
     def survey(self, split: Split, rows: slice, inside: slice) -> None:
         """Note what is needed of some rows of the picture. inside: where in `split` these rows are."""
-        far_radius, near_radius = (plane[:, inside].contiguous() for plane in (split.far_radius, split.near_radius))
+        far_color, far_radius, near_radius = (
+            plane[:, inside].contiguous() for plane in (split.far_color, split.far_radius, split.near_radius)
+        )
         cells = slice(rows.start // CELL, -(-rows.stop // CELL))
         self.farthest[:, cells] = -F.max_pool2d(-far_radius[None], CELL, ceil_mode=True)[0]
         self.nearest[:, cells] = F.max_pool2d(near_radius[None], CELL, ceil_mode=True)[0]
@@ -79,7 +70,7 @@ class Behind:
         cell = (row[:, None] * sums.shape[-1] + col).flatten()
         depth = torch.bucketize(far_radius, torch.tensor(self.depths, device=far_radius.device)).flatten()
         seen = _seen(split)[:, inside]
-        planes = torch.cat([self._source(split)[:, inside] * seen, seen]).flatten(1)
+        planes = torch.cat([_source(far_color, far_radius) * seen, seen]).flatten(1)
         place = depth * (sums.shape[-2] * sums.shape[-1]) + cell
         for i, plane in enumerate(planes):
             found = torch.zeros(sums[:, i].numel(), device=plane.device).scatter_add_(0, place, plane)
@@ -116,11 +107,10 @@ class Behind:
 
         size = split.near_radius.shape[-2:]
         covered = split.near_radius >= _to_pixels(of_part(self.limit, CELL), size)
-        needed = _to_pixels(of_part(self.needed, CELL), size)
+        hidden = torch.cat([split.far_color, split.far_radius])
         if not covered.any():
-            return Hidden(split.far_color, split.far_radius, needed * (not self.in_front))
-        source, seen = self._source(split), _seen(split)
-        hidden = torch.zeros_like(source) if self.in_front else torch.cat([split.far_color, split.far_radius])
+            return Hidden(split.far_color, split.far_radius, _to_pixels(of_part(self.needed, CELL), size))
+        source, seen = _source(split.far_color, split.far_radius), _seen(split)
         for i, depth in enumerate(self.depths):
             report()
             here = covered & (split.near_radius - EDGE >= depth)
@@ -134,21 +124,14 @@ class Behind:
             report()
             filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[0]
             hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
-        weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0) * needed
-        if self.in_front:
-            weight = hidden[-1:]
-            hidden = hidden[:-1] / weight.clamp(min=1e-3)
         color, radius = hidden[:-1], hidden[-1:]
         radius = torch.where(covered, radius.minimum(split.near_radius), radius)
+        weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(radius) * _to_pixels(of_part(self.needed, CELL), size)
         return Hidden(color, radius, weight)
 
-    def _source(self, split: Split) -> Tensor:
-        """What is continued, (C + 1, H, W) of colour and radius, or premultiplied by whether it is in front, and that."""
-        source = torch.cat([split.far_color.clamp(max=1), split.far_radius])
-        if not self.in_front:
-            return source
-        assert split.in_front is not None
-        return torch.cat([source, torch.ones_like(split.far_radius)]) * split.in_front[1]
+
+def _source(color: Tensor, radius: Tensor) -> Tensor:
+    return torch.cat([color.clamp(max=1), radius])
 
 
 def _seen(split: Split) -> Tensor:

@@ -37,39 +37,38 @@ class Composer:
         self.reports = 1 + sum(len(layer.radii) + 2 * (len(layer.radii) > 1) for layer in layers)  # of a tile
 
     def tile(self, tile: Tile, block: Block, pictures: list[tuple[Split, Hidden | None]]) -> Tensor:
-        """Linear light (C, rows, cols) of one tile of a block, which shows the photo, or what is in front of a clean plate and that."""
+        """Linear light (C, rows, cols) of one tile of a block: the photo, or what is in front of a clean plate, and that."""
         rows = (tile.from_rows - block.rows.start).to(pictures[0][0].near_color.device)[:, None]
         cols = (tile.from_cols - block.cols.start).to(rows.device)
 
         def crop(plane: Tensor) -> Tensor:
             return plane[:, rows, cols]
 
-        split, hidden = pictures[-1]
-        surfaces = _surfaces(split, crop, in_front=False)
-        light, gap = self._together(surfaces, tile)
+        light = self._picture(*pictures[-1], crop, tile)
+        if len(pictures) > 1:
+            front, plate = (split.within for split, _ in pictures)
+            assert front is not None and plate is not None
+            color, coverage = (self._picture(*pictures[0], crop, tile) * crop(front)).tensor_split([len(light)])
+            light = torch.where(crop(plate), color + (1 - coverage) * light, color / coverage.clamp(min=0.5))
+        inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
+        return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
+
+    def _picture(self, split: Split, hidden: Hidden | None, crop: Callable[[Tensor], Tensor], tile: Tile) -> Tensor:
+        """Light (C, H, W) of a tile with its margin."""
+        surfaces = _surfaces(split, crop)
+        size = surfaces[0][1].shape[-2:]
+        darkest = -widen(-surfaces[0][0].minimum(surfaces[1][0])[None], DARKEST_REACH)[0]
+        fragments = Fragments(surfaces, self.bins)
+        del surfaces
+        self.report()
+        light, gap = self._seen(fragments, darkest, size, tile.field)
         # Where nothing is known to lie behind, what is seen fills the rest.
         behind = 1e-3 * torch.cat([light, 1 - gap])
         if hidden is not None and self.behind is not None:
             fragments = Fragments([(crop(hidden.color), crop(hidden.radius), crop(hidden.weight))], self.behind)
-            self._add_hidden(behind, fragments, surfaces[0][1].shape[-2:], tile.field)
+            self._add_hidden(behind, fragments, size, tile.field)
         colors = len(light)
-        light = light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
-        if len(pictures) > 1:
-            split, hidden = pictures[0]
-            surfaces = _surfaces(split, crop, in_front=True)
-            if hidden is not None:
-                surfaces.append((crop(hidden.color), crop(hidden.radius), crop(hidden.weight)))
-            front, gap = self._together(surfaces, tile)
-            light = front + gap * light
-        inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
-        return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
-
-    def _together(self, surfaces: list[Surface], tile: Tile) -> tuple[Tensor, Tensor]:
-        """Light (C, H, W) of surfaces of a tile, and the gap (G, H, W) that they leave."""
-        darkest = -widen(-torch.stack([color for color, _, _ in surfaces]).amin(0)[None], DARKEST_REACH)[0]
-        fragments = Fragments(surfaces, self.bins)
-        self.report()
-        return self._seen(fragments, darkest, darkest.shape[-2:], tile.field)
+        return light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
 
     def _seen(
         self, fragments: Fragments, darkest: Tensor, size: Sequence[int], field: tuple[float, float]
@@ -153,20 +152,22 @@ class Composer:
         if not self.aperture.colored:
             return convolve(planes, blur[0], precise)
         weight = planes[-1:]
-        kernels = [*blur, blur.mean(0)]  # the last for alpha
-        parts = [convolve(torch.cat([color[None], weight]), own, precise) for color, own in zip(planes[:-1], kernels)]
+        # The mean one is for alpha. Twice, if coverage of a clean plate comes after the colours.
+        kernels = [*blur] if (len(planes) - 1) % 4 else [*blur, blur.mean(0)]
+        parts = [convolve(torch.cat([color[None], weight]), own, precise) for color, own in zip(planes[:-1], 2 * kernels)]
         return torch.cat([torch.stack(planes) for planes in zip(*parts)])
 
 
-def _surfaces(split: Split, crop: Callable[[Tensor], Tensor], in_front: bool) -> list[Surface]:
-    """What is seen of a tile, or of that only what is in front of a clean plate, or only what is not."""
-    colors = crop(split.near_color), crop(split.far_color)
-    radii = crop(split.near_radius), crop(split.far_radius)
+def _surfaces(split: Split, crop: Callable[[Tensor], Tensor]) -> list[Surface]:
+    """Both surfaces of a tile's pixels."""
     near_weight = crop(split.near_weight)
-    weights = near_weight, 1 - near_weight
-    if split.in_front is not None:
-        weights = tuple(weight * (crop(part) == in_front) for weight, part in zip(weights, split.in_front))
-    return list(zip(colors, radii, weights))
+    weights = [near_weight, 1 - near_weight]
+    if split.shown is not None:
+        weights = [weight * crop(shown) for weight, shown in zip(weights, split.shown)]
+    return [
+        (crop(split.near_color), crop(split.near_radius), weights[0]),
+        (crop(split.far_color), crop(split.far_radius), weights[1]),
+    ]
 
 
 def _sum(placed: list[Placed]) -> Placed:

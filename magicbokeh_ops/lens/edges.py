@@ -26,7 +26,7 @@ UNSURE = 0.02  # standard deviation of a colour beside light above white that is
 class Split:
     """What a photo shows, all (C, H, W): the near and the far surface of every pixel, the near one's weight the share of it.
 
-    in_front: where the near and the far one (1, H, W) are in front of a clean plate, if there is one.
+    shown: where the near and the far one (1, H, W) are photographed, if not everywhere. within: where that may be seen.
     """
 
     near_color: Tensor
@@ -34,7 +34,8 @@ class Split:
     near_radius: Tensor
     far_color: Tensor
     far_radius: Tensor
-    in_front: tuple[Tensor, Tensor] | None = None
+    shown: tuple[Tensor, Tensor] | None = None
+    within: Tensor | None = None
 
 
 def split_edges(light: Tensor, radius: Tensor, has_lamps: bool, report: Callable[[], None]) -> Split:

@@ -1,6 +1,6 @@
 """One frame that the lens photographs: its light, its surfaces, and the way back to colours."""
 
-from dataclasses import replace
+import math
 
 import torch
 from torch import Tensor
@@ -9,12 +9,12 @@ from ..aperture import Aperture
 from ..color import linear_to_srgb, srgb_to_linear
 from ..grain import add, measure
 from ..planes import resize
-from ..windows import widen
 from . import edges, matte
 from .bins import Bins
 from .compose import Report
-from .edges import EDGE, EDGE_REACH, Split, split_edges
-from .matte import Matte, Sides, unmix, with_matte
+from .edges import EDGE, Split, split_edges
+from .matte import Matte, unmix, with_matte
+from .plate import both, cut_out, in_front
 from .settings import Settings
 from .tiles import BAND, bands
 
@@ -45,13 +45,17 @@ class Photo:
         self.image, self.alpha, self.disparity, self.settings = image, alpha, disparity, settings
         self.size = settings.size
         self.device = torch.device(image.device if device is None else device)
-        self.matte = None if coverage is None else Matte(coverage, 3 if alpha is None else 4, self.device)
+        self.channels = 3 if alpha is None else 4
+        # Colours that the aperture blurs differently cover differently.
+        self.coverages = self.channels if aperture.colored else 1
+        self.matte = None if coverage is None else Matte(coverage, self.channels, self.device)
         self.plate, self.plate_disparity = plate, plate_disparity
         if settings.tilt:
             given = [disparity] if plate_disparity is None else [disparity, plate_disparity]
             levelled = [settings.levelled(resize(part, self.size)) for part in given]
             ends = torch.stack([part.amin() for part in levelled] + [part.amax() for part in levelled]).view(1, 1, 1, -1)
         self.lowest, self.highest = (float(end) for end in settings.radius(ends).aminmax())
+        self.reach = math.ceil(aperture.extent * max(-self.lowest, self.highest)) + 2
         self.has_lamps = bool(image.max() > 1)
         self.bins = Bins.spanning(self.lowest, self.highest, aperture.detailed or self.has_lamps)
         # Small kernels overshoot a little; a photo that ends at white gives a picture that does.
@@ -86,7 +90,7 @@ class Photo:
         self.matte.conclude()
 
     def splits(self, rows: slice, cols: slice, report: Report) -> list[Split]:
-        """Both surfaces of every pixel in a part of the picture, and, with a clean plate, those that it shows."""
+        """Both surfaces of every pixel in a part of the picture; with a clean plate, of what is in front of it and of that."""
         disparity = self._part(self.disparity, rows, cols)[0]
         radius = self._radius(disparity, rows, cols)
         light = self._light(self.image, radius, self.alpha, rows, cols)
@@ -98,24 +102,15 @@ class Photo:
         if self.plate_disparity is not None:
             far = torch.where(sides.alpha > 0, self._part(self.plate_disparity, rows, cols)[0], far)
         radii = self._radius(sides.near_disparity, rows, cols), self._radius(far, rows, cols)
-        split = split_edges(light, torch.where(sides.alpha >= 0.5, *radii), self.has_lamps, report)
         if self.plate is None:
+            split = split_edges(light, torch.where(sides.alpha >= 0.5, *radii), self.has_lamps, report)
             return [with_matte(split, sides, unmix(light, sides.alpha, sides.near_color, sides.far_color), radii)]
         plate = torch.where(sides.alpha > 0, self._light(self.plate, radii[1], self._opaque, rows, cols), light)
+        subject, _ = unmix(light, sides.alpha, sides.near_color, plate, far_is_known=True)
+        front = split_edges(cut_out(light, subject, sides, self.coverages), radii[0], self.has_lamps, report)
         behind = split_edges(plate, radii[1], self.has_lamps, report)
-        split = with_matte(split, sides, unmix(light, sides.alpha, sides.near_color, plate, far_is_known=True), radii)
-        return self._in_front(split, behind, sides, rows, cols)
-
-    def _in_front(self, split: Split, plate: Split, sides: Sides, rows: slice, cols: slice) -> list[Split]:
-        """What the photo shows in front of the clean plate: the subject, and what stands in front of that."""
-        assert self.matte is not None
-        subject, far = (self._radius(side, rows, cols) for side in (self.matte.near(rows, cols), self.matte.far(rows, cols)))
-        nearer = [part > subject + EDGE for part in (split.near_radius, split.far_radius, plate.near_radius, plate.far_radius)]
-        covered = (widen(sides.alpha[None], EDGE_REACH)[0] > 0) & ~sides.counts & (split.far_radius > (subject + far) / 2)
-        return [
-            replace(split, in_front=(nearer[0] | (sides.alpha > 0), nearer[1] | (sides.alpha == 1) | covered)),
-            replace(plate, in_front=(nearer[2], nearer[3])),
-        ]
+        near, far = (self._radius(side, rows, cols) for side in (self.matte.near(rows, cols), self.matte.far(rows, cols)))
+        return both(in_front(front, sides, near, far), behind, near, self.reach)
 
     @property
     def _opaque(self) -> Tensor | None:

@@ -277,11 +277,8 @@ class _Pictures:
             return
         height, width = photo.size
         report.begin(_surveying(parts), SPLITS * height * width // BAND + DEPTHS)
-        channels = 3 if photo.alpha is None else 4
-        in_front = [False] if photo.plate is None else [True, False]
-        self.behind = [
-            Behind(photo.size, channels, photo.lowest, photo.highest, extent, photo.device, only) for only in in_front
-        ]
+        counts = [photo.channels] if photo.plate is None else [photo.channels + photo.coverages, photo.channels]
+        self.behind = [Behind(photo.size, count, photo.lowest, photo.highest, extent, photo.device) for count in counts]
         for rows, around in bands(height, BAND // width, photo.context):
             report()
             if self.whole is not None:
@@ -289,10 +286,10 @@ class _Pictures:
             else:
                 splits = photo.splits(around, slice(0, width), report)
                 inside = slice(rows.start - around.start, rows.stop - around.start)
-            for behind, split in zip(self.behind, splits):
-                behind.survey(split, rows, inside)
-        for behind in self.behind:
-            behind.finish(report)
+            for one, split in zip(self.behind, splits):
+                one.survey(split, rows, inside)
+        for one in self.behind:
+            one.finish(report)
 
     def part(self, block: Block) -> list[tuple[Split, Hidden | None]]:
         """What is seen in a block, and what is behind it."""
@@ -300,9 +297,7 @@ class _Pictures:
         if self.behind is None:
             return [(split, None) for split in splits]
         self.report.begin(FILLING * len(block.tiles), 2 * DEPTHS * len(splits))
-        return [
-            (split, behind.hidden(split, block.rows, block.cols, self.report)) for split, behind in zip(splits, self.behind)
-        ]
+        return [(split, one.hidden(split, block.rows, block.cols, self.report)) for split, one in zip(splits, self.behind)]
 
     def _splits(self, block: Block) -> list[Split]:
         self.report.begin(SPLITTING * len(block.tiles), SPLITS * (1 + block.pixels // BAND))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from magicbokeh_ops import lens
+from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.evaluation.metrics import psnr
 from magicbokeh_ops.lens import render, tiles
@@ -83,6 +84,33 @@ def test_a_wrong_matte_costs_little(wrong, cost, soft):
     _, _, disparity, alpha, _, _ = scene()
     disparity = spoil(disparity, 7, 1.5, -1.0) if soft else disparity
     assert sum(gain(disparity, layer, matte=wrong(alpha)) for layer in range(3)) / 3 > -cost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_a_subject_that_something_stands_in_front_of(layer):
+    layers, photo, disparity, _, _, _ = scene()
+    front, subject, background = layers
+    matte = (subject.alpha * (1 - front.alpha))[None]
+    plate, behind = (plane[None] for plane in flatten([front, background]))
+    focus, picture = truth(layer)
+    near = widen(((matte > 0.02) & (matte < 0.98)).float(), K)[INNER] > 0
+    full = {"matte": matte, "background": linear_to_srgb(plate), "background_disparity": behind}
+    plain, with_matte, with_plate = (
+        psnr(render(photo, disparity, focus, K, **given)[INNER], picture[None][INNER], near)
+        for given in ({}, {"matte": matte}, full)
+    )
+    assert with_matte > plain - 0.1
+    assert with_plate > plain + 0.5
+
+
+def test_a_plate_with_transparency_and_a_coloured_aperture():
+    """White stays white, whichever of the pictures it is in."""
+    _, _, disparity, alpha, _, _ = scene()
+    white = torch.ones(1, 3, *alpha.shape[-2:])
+    opaque = torch.ones_like(alpha)
+    given = {"matte": alpha, "background": white, "alpha": opaque, "aperture": Aperture(fringing=0.5)}
+    assert (render(white, disparity, 0.3, 12, **given) - 1).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("with_plate", [False, True])
