@@ -4,7 +4,7 @@ python -m benchmarks.thumbnails
 
 Those that need weights show their photo and their graph, and say so, until somebody with the weights has run them. The one for
 people's own photos shows a photo, its depth and what the lens makes of them. Those of drawn photos show what a ComfyUI that
-`tests/host` finds makes of them.
+`tests/host` finds makes of them; that of the touch-up shows its disparity, before and after, too.
 """
 
 import io
@@ -28,10 +28,13 @@ NEED = {
     "magicbokeh_super_resolution": "needs the released weights",
     "refocus": "needs the released weights",
     "chain_upscale_inpaint": "needs the released weights",
+    "hair": "needs a model that removes backgrounds",
+    "clean_plate": "needs a checkpoint for inpainting",
 }
-RUN = ("night_lights", "miniature", "camera_units")
+RUN = ("night_lights", "miniature", "camera_units", "touch_up")
 SIDE = 512  # pixels of a thumbnail
 BAR = 44  # of the line below
+INSET = 130  # of a disparity
 
 
 def graph(workflow: dict, width: int, height: int) -> Image.Image:
@@ -83,6 +86,18 @@ def photo_depth_picture() -> Image.Image:
     return Image.fromarray((255 * strips[0].permute(1, 2, 0)).round().byte().numpy())
 
 
+def with_disparities(picture: Image.Image, host: Host, outputs: dict) -> Image.Image:
+    """The demo photo's disparity and what the touch-ups have made of it, one below the other in a corner."""
+    with Image.open(ASSETS / "demo_disparity.png") as near:
+        before = near.point(lambda value: value / 257).convert("L")
+    last = [output["magicbokeh_disparity"][0] for output in outputs.values() if "magicbokeh_disparity" in output][-1]
+    after = Image.open(io.BytesIO(host.image(last))).getchannel("R")  # the high byte
+    for i, disparity in enumerate((before, after)):
+        inset = ImageOps.expand(disparity.resize((INSET, INSET), Image.Resampling.LANCZOS), 2, 255)
+        picture.paste(inset, (0, SIDE - (2 - i) * inset.height))
+    return picture
+
+
 def results() -> dict[str, Image.Image]:
     """What the last ComfyUI saves of each of `RUN`, cut to a square."""
     with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +105,12 @@ def results() -> dict[str, Image.Image]:
         try:
             found = {}
             for name in RUN:
-                saved = host.run(prompt(name))["outputs"].values()
+                outputs = host.run(prompt(name))["outputs"]
+                saved = outputs.values()
                 picture = next(output["images"][0] for output in saved if output.get("images", [{}])[0].get("type") == "output")
                 found[name] = ImageOps.fit(Image.open(io.BytesIO(host.image(picture))), (SIDE, SIDE))
+                if name == "touch_up":
+                    found[name] = with_disparities(found[name], host, outputs)
             return found
         finally:
             host.process.terminate()

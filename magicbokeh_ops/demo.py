@@ -14,7 +14,7 @@ NANO = ASSETS / "magicbokeh-nano.safetensors"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 NANO_LABEL = "nano, demonstration"
 # Beside demo.jpg, for templates; lamps.jpg and toys.jpg bring their disparity. All are described in assets/README.md.
-DRAWN = ("lamps.jpg", "toys.jpg", "town.jpg", "heart.png")
+DRAWN = ("lamps.jpg", "toys.jpg", "town.jpg", "heart.png", "masks.png")
 
 
 def demo_photo() -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..magicbokeh_ops import touch_up as ops
 from . import widgets
+from .page import save_view, unless_it_fails
 from .progress import Progress
 from .tensors import image_to_planes, map_to_mask, mask_to_map
 
@@ -63,10 +64,11 @@ class DisparityTouchUp(io.ComfyNode):
     @classmethod
     def execute(cls, disparity, mask, operation, value, amount, point_x, point_y, radius, edge, image=None) -> io.NodeOutput:
         maps = {"disparity": mask_to_map(disparity, "disparity"), "mask": mask_to_map(mask, "mask")}
+        photo = None if image is None else image_to_planes(image)[0]
         result = ops.touch_up(
             **maps,
             operation=operation,
-            image=None if image is None else image_to_planes(image)[0],
+            image=photo,
             value=value,
             amount=amount,
             point=(point_x, point_y),
@@ -74,4 +76,7 @@ class DisparityTouchUp(io.ComfyNode):
             edge=edge,
             progress=Progress(1),
         )
-        return io.NodeOutput(map_to_mask(result))
+        # What to click on.
+        shown = maps["disparity"][:1].expand(-1, 3, -1, -1) if photo is None else photo[:1]
+        view = unless_it_fails(lambda: save_view(shown, result[:1]), {})
+        return io.NodeOutput(map_to_mask(result), ui=view)

@@ -156,6 +156,12 @@ export function photoOf(node) {
   return parts ? address({ filename: parts[2], subfolder: parts[1] ?? "", type: parts[3] ?? "input" }) : null;
 }
 
+/** Address of the photo that enters a node, or of the one that its last run has left: of what other nodes make, the page has no other. */
+export function photoOrMade(node) {
+  const made = app.nodeOutputs[locatorOf(node)]?.magicbokeh_photo?.[0];
+  return photoOf(node) ?? (made ? address(made) : null);
+}
+
 /**
  * All that is set by hand on the nodes right before a node that make and change its disparity, and the files of their masks; "" if there
  * are none of these. To show a change of it takes little work.

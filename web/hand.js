@@ -1,7 +1,6 @@
 // Ground, horizon and walls drawn on the photo of Disparity By Hand: ties the view to the node.
 
-import { app } from "../../scripts/app.js";
-import { address, isConnected, locatorOf, nameShown, photoOf, registerOnce, widgetOf, wordsOfPage } from "./graph.mjs";
+import { isConnected, nameShown, photoOrMade, registerOnce, widgetOf, wordsOfPage } from "./graph.mjs";
 import { HandView, VIEWS } from "./hand_view.mjs";
 import { ViewNode } from "./view_node.mjs";
 
@@ -33,10 +32,8 @@ class HandNode extends ViewNode {
     this.node.graph?.setDirtyCanvas(true, true);
   }
 
-  /** Of what other nodes make, the page has a picture after a run. */
   photo() {
-    const made = app.nodeOutputs[locatorOf(this.node)]?.magicbokeh_photo?.[0];
-    return photoOf(this.node) ?? (made && isConnected(this.node, "image") ? address(made) : null);
+    return isConnected(this.node, "image") ? photoOrMade(this.node) : null;
   }
 }
 

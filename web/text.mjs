@@ -13,6 +13,7 @@ const ENGLISH = {
     depth: "Run as far as this node needs, and no further",
   },
   noPhoto: "Connect a photo to image",
+  noPicture: "Run once to see the picture",
   noDepth: "Get depth shows what will be sharp",
   notYet: "Get depth finds this focus",
   needs: "focus_mode {mode} needs a connection to {input}",
@@ -34,8 +35,11 @@ const ENGLISH = {
     lines: "Photo",
     room: "Depth",
     titles: { lines: "The photo with the lines", room: "Ground and walls as the node makes them; white is near" },
-    noPicture: "Run once to see the picture",
   }, // of the view of Disparity By Hand, where they differ
+  touchUp: {
+    label: "Photo. With the operation value of a point, click or drag to choose the point; arrow keys move it.",
+    noPoint: "Takes a click where operation is value of a point",
+  }, // of that of Disparity Touch-Up
   values: {}, // of dropdowns, where they are not shown as they are
 };
 
@@ -52,6 +56,7 @@ const CHINESE = {
     depth: "只运行此节点所需的部分",
   },
   noPhoto: "请将照片连接到“图像”",
+  noPicture: "运行一次即可看到图像",
   noDepth: "获取深度后可看到哪里清晰",
   notYet: "获取深度后才能确定焦点",
   needs: "对焦方式“{mode}”需要连接 {input}",
@@ -73,7 +78,10 @@ const CHINESE = {
     lines: "照片",
     room: "深度",
     titles: { lines: "带线条的照片", room: "节点所做的地面和墙；白色为近" },
-    noPicture: "运行一次即可看到图像",
+  },
+  touchUp: {
+    label: "照片。操作为“取某点的值”时，点击或拖动以选择该点；方向键移动它。",
+    noPoint: "操作为“取某点的值”时可点击选点",
   },
   values: {
     point: "点",
@@ -144,6 +152,7 @@ const JAPANESE = {
     depth: "このノードに必要なところまで実行します",
   },
   noPhoto: "「画像」に写真を接続してください",
+  noPicture: "一度実行すると画像が表示されます",
   noDepth: "深度を取得すると、鮮明になる範囲が分かります",
   notYet: "ピントの位置は深度の取得後に決まります",
   needs: "ピントの決め方「{mode}」には {input} への接続が必要です",
@@ -165,7 +174,10 @@ const JAPANESE = {
     lines: "写真",
     room: "深度",
     titles: { lines: "線を重ねた写真", room: "ノードが作る地面と壁。白いほど近い" },
-    noPicture: "一度実行すると画像が表示されます",
+  },
+  touchUp: {
+    label: "写真。操作が「点の値」のとき、クリックまたはドラッグで点を選びます。矢印キーで動かします。",
+    noPoint: "操作が「点の値」のときクリックで点を選べます",
   },
   values: {
     point: "点",

@@ -1,24 +1,13 @@
 // The focus view: its element, and what it draws. Knows nothing of ComfyUI.
 
 import { makeLens } from "./lens.mjs";
-import { clamp, focusFromPoint, focusMap, levelled, planeThrough, pointAt, unpack } from "./optics.mjs";
-import { PhotoView, step } from "./photo_view.mjs";
+import { focusFromPoint, focusMap, levelled, planeThrough, unpack } from "./optics.mjs";
+import { PointView } from "./point_view.mjs";
 
 const MAP_SIDE = 512; // pixels of the focus map, so that it keeps up with dragging
 
 export const VIEWS = ["photo", "map", "preview"];
 export const THREE_POINTS = "three points"; // the focus_mode
-
-/** The points in focus, [x, y] each, if some are and they are known. */
-function pointsOf({ mode, points }) {
-  return ["point", THREE_POINTS].includes(mode) && points.flat().every((part) => part !== undefined) ? points : [];
-}
-
-/** Which of the points lies nearest to another one in a picture of this size on the screen; the first if there are none. */
-function nearest(points, [x, y], { width, height }) {
-  const away = points.map((point) => Math.hypot((point[0] - x) * width, (point[1] - y) * height));
-  return Math.max(0, away.indexOf(Math.min(...away)));
-}
 
 /** A picture's pixels, at most `side` wide and high. */
 function pixels(picture, side, smooth = true) {
@@ -40,12 +29,16 @@ function pixels(picture, side, smooth = true) {
  * has been given itself.
  * text: the words to show.
  */
-export class FocusView extends PhotoView {
+export class FocusView extends PointView {
   constructor(model, text) {
     super(model, text, VIEWS);
-    this.taken = 0; // which of the points is moved
     this.button("depth", () => this.model.getDepth());
     this.listenToWheel();
+  }
+
+  /** Those in focus, if some are and they are known. */
+  pointsOf({ mode, points }) {
+    return ["point", THREE_POINTS].includes(mode) && points.flat().every((part) => part !== undefined) ? points : [];
   }
 
   /** Show an <img>, and forget the depth. */
@@ -79,7 +72,7 @@ export class FocusView extends PhotoView {
     const { depth } = this;
     const { mode, value, tilt, direction } = state;
     if (mode === "value" && value !== undefined) return { focus: value, tilt, direction };
-    const points = pointsOf(state);
+    const points = this.pointsOf(state);
     if (depth && points.length) {
       const { disparity, width, height, size } = depth;
       const level = mode === THREE_POINTS ? undefined : { tilt, direction };
@@ -102,12 +95,7 @@ export class FocusView extends PhotoView {
       if (state.view === "preview") picture = this.preview(place, plane, state, density);
     }
     context.drawImage(picture, place.x, place.y, place.width, place.height);
-    pointsOf(state).forEach(([x, y], i, { length }) => {
-      const [across, down] = [place.x + x * place.width, place.y + y * place.height];
-      this.cross(context, across, down, state.locked);
-      // Left of the cross or below it where there is no room on its upper right.
-      if (length > 1) this.number(context, across + (across > this.stage.clientWidth - 24 ? -13 : 13), down + (down < 20 ? 13 : -13), i + 1);
-    });
+    this.paintPoints(context, place, state);
   }
 
   map(plane, lens) {
@@ -134,34 +122,13 @@ export class FocusView extends PhotoView {
     return this.lens.draw(width, height, plane.focus, settings, samples);
   }
 
-  cross(context, x, y, locked) {
-    for (const [width, color] of [[3.5, "#000a"], [1.5, locked ? "#fa4" : "#fff"]]) {
-      context.lineWidth = width;
-      context.strokeStyle = color;
-      context.beginPath();
-      context.arc(x, y, 9, 0, 2 * Math.PI);
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-        context.moveTo(x + 4 * dx, y + 4 * dy);
-        context.lineTo(x + 14 * dx, y + 14 * dy);
-      }
-      context.stroke();
-    }
-  }
-
-  number(context, x, y, number) {
-    Object.assign(context, { font: "bold 13px system-ui,sans-serif", textAlign: "center", textBaseline: "middle" });
-    Object.assign(context, { lineWidth: 4, lineJoin: "round", strokeStyle: "#000c", fillStyle: "#fff" });
-    context.strokeText(number, x, y);
-    context.fillText(number, x, y);
-  }
-
   describe(state, plane) {
     const [{ text }, { k, mode, view, lens, linked, connected, missing }] = [this, state];
     if (missing) return text.needs.replace("{mode}", text.values[mode] ?? mode).replace("{input}", missing);
     if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
     if (!this.depth) return text.noDepth;
-    const points = pointsOf(state);
+    const points = this.pointsOf(state);
     if (!plane) return points.length > 1 ? text.onLine : text.notYet;
     const percent = (part) => `${Math.round(100 * part)} %`;
     const where = points.length === 1 ? points[0].map(percent).join(", ") : text.values[mode] ?? mode;
@@ -175,17 +142,6 @@ export class FocusView extends PhotoView {
       if (different.length) said.push(`${text.notConnected} ${different.map(({ name }) => name).join(", ")}`);
     }
     return said.join("; ");
-  }
-
-  point(event) {
-    const { stage, model } = this;
-    const place = this.place();
-    const state = model.get();
-    if (!place || state.locked) return;
-    const point = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
-    if (event.type === "pointerdown") this.taken = nearest(pointsOf(state), point, place);
-    model.set({ point, which: this.taken });
-    this.redraw();
   }
 
   listenToWheel() {
@@ -207,15 +163,8 @@ export class FocusView extends PhotoView {
   }
 
   press(key, event) {
-    const move = step(key, event);
-    const state = this.model.get();
-    if (move) {
-      if (!state.locked) {
-        const which = this.taken < state.points.length ? this.taken : 0;
-        const point = state.points[which].map((value, i) => Math.round(clamp(value + move[i], 0, 1) * 1e4) / 1e4);
-        this.model.set({ point, which });
-      }
-    } else if (key === "+" || key === "-") this.aperture(key === "+" ? 1 : -1);
+    if (super.press(key, event)) return true;
+    if (key === "+" || key === "-") this.aperture(key === "+" ? 1 : -1);
     else if ("123".includes(key)) this.choose(VIEWS[key - 1]);
     else if (key === "Enter") this.model.getDepth();
     else return false;

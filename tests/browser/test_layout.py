@@ -34,7 +34,16 @@ def test_nothing_overlaps_where_all_models_are_missing(new_canvas, language):
         assert not new_canvas.errors
 
 
-NEED_NO_MODEL = ("lens_blur", "lens_blur_photo", "rack_focus", "nano_quickstart", "night_lights", "miniature", "camera_units")
+NEED_NO_MODEL = (
+    "lens_blur",
+    "lens_blur_photo",
+    "rack_focus",
+    "nano_quickstart",
+    "night_lights",
+    "miniature",
+    "camera_units",
+    "touch_up",
+)
 
 
 @pytest.mark.parametrize("name", NEED_NO_MODEL)

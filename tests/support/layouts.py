@@ -1,4 +1,4 @@
-"""The same values in other places: tensors as they lie in memory after a rotation, a crop, a repeat.
+"""The same values in other places: tensors as they lie in memory after a rotation, a crop, a repeat. And tensors to begin with.
 
 Code that flattens what it then writes to, or takes strides for granted, gives other results for them.
 """
@@ -9,6 +9,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def random(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape) + shape[-1]))
+
+
+def photo(frames: int = 2, height: int = 40, width: int = 36) -> Tensor:
+    return random(frames, 3, height, width)
+
+
+def plane(frames: int = 2, height: int = 40, width: int = 36) -> Tensor:
+    """A soft step with noise, so that there are edges and slopes."""
+    step = torch.linspace(-4, 4, width).sigmoid() * torch.linspace(0.6, 1, height)[:, None]
+    return (0.9 * step + 0.1 * random(frames, 1, height, width)).contiguous()
 
 
 def moved(x: Tensor, source: int, target: int) -> Tensor:

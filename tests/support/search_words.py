@@ -10,6 +10,9 @@ WORDS = {
         "MagicBokehDefocusMap": (["focus"], ["autofocus"]),
         "MagicBokehCamera": (["camera", "f-stop", "focal length"], ["f-number", "aperture in f-stops", "hyperfocal distance"]),
         "MagicBokehPortraitPhoto": (["portrait"], ["portrait mode"]),
+        "MagicBokehMatteFromDisparity": ([], ["matting", "alpha matte", "hair mask", "trimap", "cut out subject"]),
+        "MagicBokehDisparityTouchUp": ([], ["touch up depth", "edit depth map", "fix depth", "paint depth", "depth brush"]),
+        "MagicBokehDisparityByHand": ([], ["depth by hand", "manual depth", "draw depth", "ground plane", "horizon line"]),
         "MagicBokehSampler": ([], ["refocus"]),
     },
     "zh": {
@@ -17,6 +20,9 @@ WORDS = {
         "MagicBokehDefocusMap": (["对焦"], ["焦点"]),
         "MagicBokehCamera": (["相机", "光圈值", "焦距"], ["超焦距"]),
         "MagicBokehPortraitPhoto": (["人像模式"], []),
+        "MagicBokehMatteFromDisparity": (["抠图"], ["抠像", "发丝遮罩", "三分图"]),
+        "MagicBokehDisparityTouchUp": ([], ["修正深度图", "深度修补", "绘制深度"]),
+        "MagicBokehDisparityByHand": ([], ["手动深度", "地平线", "绘画深度"]),
         "MagicBokehSampler": ([], ["重新对焦"]),
     },
     "ja": {
@@ -24,6 +30,9 @@ WORDS = {
         "MagicBokehDefocusMap": (["ピント"], []),
         "MagicBokehCamera": (["カメラ", "焦点距離"], ["過焦点距離"]),
         "MagicBokehPortraitPhoto": (["ポートレート"], []),
+        "MagicBokehMatteFromDisparity": ([], ["マッティング", "髪の毛マスク", "切り抜き", "トライマップ"]),
+        "MagicBokehDisparityTouchUp": ([], ["深度の修正", "デプス編集", "深度を塗る"]),
+        "MagicBokehDisparityByHand": ([], ["手動の深度", "地平線", "絵画の深度"]),
         "MagicBokehSampler": ([], ["リフォーカス"]),
     },
 }

@@ -11,11 +11,11 @@ from torch import Tensor
 from magicbokeh_ops import depth, lens, matting, sampler
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.depth import refine
+from tests.support import network_calls
 from tests.support import stand_in_host as host
 from tests.support.fake_device import BACK_ENDS, DEVICE, FakeDevice, OnDevice
-from tests.support.layouts import values_in
+from tests.support.layouts import photo, plane, random, values_in
 from tests.unit import test_node_strides, test_strides
-from tests.unit.test_strides import photo, plane, random
 
 # What runs on Apple's runs on Arc: see the first test.
 TRIED = ["mps", "directml"]
@@ -99,7 +99,7 @@ def test_functions(name, back_end):
     expected = call(*(x.clone() for x in inputs))
     mode = FakeDevice(back_end)
     with mode as device:
-        same(call(*(x.to(device) for x in inputs)), expected, test_strides.ROUNDING.get(name, 1e-6))
+        same(call(*(x.to(device) for x in inputs)), expected, network_calls.ROUNDING.get(name, 1e-6))
     assert mode.seen
 
 
@@ -107,7 +107,7 @@ def test_functions(name, back_end):
 @on_all
 @torch.inference_mode()
 def test_networks_on_the_device(back_end):
-    pair, finder = (test_strides.UNET, test_strides.CONTROLNET), test_strides.DEPTH
+    pair, finder = (network_calls.UNET, network_calls.CONTROLNET), network_calls.DEPTH
     z, hint, mask = random(2, 4, 8, 16), plane(2, 64, 128), (plane(2, 64, 128) > 0.4).float()
     expected = sampler.predict(*pair, z, hint, mask), depth.disparity(finder, photo(), 56)
     with FakeDevice(back_end) as device:
@@ -206,7 +206,7 @@ def machine(request, monkeypatch):
         for module in (nodes.devices, nodes.step):
             monkeypatch.setattr(module, "has_complex_numbers", lambda device: True)
     monkeypatch.setattr(test_node_strides, "MODEL", nodes.bokeh_model.load_model(test_node_strides.WEIGHTS))
-    finder = nodes.depth_model.DepthAnything(copy.deepcopy(test_strides.DEPTH))
+    finder = nodes.depth_model.DepthAnything(copy.deepcopy(network_calls.DEPTH))
     monkeypatch.setattr(test_node_strides, "DEPTH_MODEL", nodes.depth_model.DepthModel(nodes.devices.patcher(finder)))
     call, inputs = NODES[name]
     rounding = 2.1 / 255 if "reference" in name else 2e-4  # it is cut to 8 bits, and coded in -1..1

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.support import stand_in_host as host
-from tests.support.layouts import check_layouts
+from tests.support.layouts import check_layouts, photo, plane
 from tests.support.small_models import nano_like
-from tests.unit.test_strides import photo, plane
 
 nodes = host.nodes
 torch.manual_seed(0)

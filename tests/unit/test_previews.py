@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.support import stand_in_host as host
-from tests.unit.test_strides import photo, plane
+from tests.support.layouts import photo, plane
 
 Progress, to_thumbnail = host.nodes.progress.Progress, host.nodes.progress.to_thumbnail
 Interrupted = host.model_management.InterruptProcessingException

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import magicbokeh_ops
 from magicbokeh_ops import (
@@ -20,7 +20,6 @@ from magicbokeh_ops import (
     clips,
     color,
     defocus,
-    depth,
     exr,
     files,
     focal_plane,
@@ -30,7 +29,6 @@ from magicbokeh_ops import (
     matting,
     overlay,
     planes,
-    sampler,
     touch_up,
     windows,
 )
@@ -41,43 +39,11 @@ from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
 from magicbokeh_ops.lens import edges, kernels, matte, pyramid
-from magicbokeh_ops.model import attention, method, nano, patch_codec, strips, tiling, vae
-from magicbokeh_ops.model.network import Config, ControlNet, UNet
-from magicbokeh_ops.synthesis import convolution, dataset, degradation
-from magicbokeh_ops.training import distill, losses, run
-from magicbokeh_ops.weights import checkpoint
-from tests.support.layouts import check_layouts
-
-GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
-
-
-def random(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(len(shape) + shape[-1]))
-
-
-def photo(frames: int = 2, height: int = 40, width: int = 36) -> Tensor:
-    return random(frames, 3, height, width)
-
-
-def plane(frames: int = 2, height: int = 40, width: int = 36) -> Tensor:
-    """A soft step with noise, so that there are edges and slopes."""
-    step = torch.linspace(-4, 4, width).sigmoid() * torch.linspace(0.6, 1, height)[:, None]
-    return (0.9 * step + 0.1 * random(frames, 1, height, width)).contiguous()
-
-
-@torch.no_grad()
-def networks(**changed) -> tuple[UNet, ControlNet]:
-    torch.manual_seed(0)
-    config = Config(channels=(8, 8, 16, 16), heads=(1, 1, 2, 0), groups=4, rank=2, **{"hint_channels": (4, 4, 4, 4), **changed})
-    pair = UNet(config).eval(), ControlNet(config).eval()
-    for parameter in (p for network in pair for p in network.parameters() if p.ndim > 1):
-        nn.init.normal_(parameter, std=1 / parameter[0].numel() ** 0.5)
-    return pair
-
-
-def dull(latent: Tensor, hint: Tensor, mask: Tensor | None) -> Tensor:
-    """A prediction that takes everything into account."""
-    return 0.9 * latent + 0.05 * hint.mean() + (0 if mask is None else 0.05 * mask[..., ::4, ::4])
+from magicbokeh_ops.model import strips
+from magicbokeh_ops.synthesis import dataset
+from magicbokeh_ops.training import run
+from tests.support.layouts import check_layouts, photo, plane, random
+from tests.support.network_calls import NETWORK_CALLS, ROUNDING
 
 
 def written(name: str, write: Callable, read: Callable) -> Callable:
@@ -89,14 +55,6 @@ def written(name: str, write: Callable, read: Callable) -> Callable:
             return read(Path(folder, name))
 
     return call
-
-
-UNET, CONTROLNET = networks()
-RESIDUAL = networks(in_channels=48, out_channels=49, prediction="residual", latent_scale=1.0, hint_channels=(4, 4, 4))
-SD_CODEC = vae.make_codec(checkpoint.read_base(GOLDEN / "sd").vae)
-PATCHES = patch_codec.PatchCodec().eval()
-DEPTH = depth.build(*depth.read_depth(GOLDEN / "depth" / "DAdepth_tiny.pth"), "DAdepth_tiny.pth")
-CONV, HALVING, NORM = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, 2), nn.GroupNorm(4, 8)
 
 
 def mixed_by(alpha: Tensor, color: Tensor) -> edges.Split:
@@ -113,32 +71,12 @@ def sample(*pictures: Tensor) -> dataset.Sample:
 
 # What is called with tensors only, and with what. Values are drawn anew where a function asks for a kind of them.
 CASES: dict[str, tuple[Callable, list[Tensor]]] = {
-    "model.attention.attend": (
-        lambda q, k, v: attention.attend(q, k, v, 2),
-        [random(2, 30, 8), random(2, 31, 8), random(2, 31, 8)],
-    ),
-    "model.attention.attend_masked": (
-        lambda q, k, v, region: attention.attend_masked(q, k, v, 2, region > 0.4),
-        [*(random(2, 30, 8 + i)[..., :8].contiguous() for i in range(3)), random(2, 30)],
-    ),
-    "model.attention.attend_within": (
-        lambda q, k, v, region: attention.attend_within(q, k, v, 2, region > 0.4),
-        [*(random(2, 30, 8 + i)[..., :8].contiguous() for i in range(3)), random(2, 30)],
-    ),
+    **NETWORK_CALLS,
     "cli.inputs.find_focus": (lambda disparity: inputs.find_focus(disparity, None, (0.4, 0.6), None), [plane(1)]),
-    "model.strips.strip_rows": (strips.strip_rows, [photo()]),
     "clips.is_finite": (clips.is_finite, [photo()]),
     "clips.extremes": (lambda values: clips.extremes(lambda: values), [plane()]),
     "clips.percentiles": (lambda values: clips.percentiles(lambda: values, 0.1, 0.9), [plane()]),
     "clips.lower_median": (lambda values: clips.lower_median(lambda: values), [plane()]),
-    "model.strips.takes_strips": (lambda x: strips.takes_strips(CONV, x), [random(1, 8, 20, 20)]),
-    "model.strips.activated": (lambda x: strips.activated(CONV, NORM, x), [random(2, 8, 20, 22)]),
-    "model.strips.upsampled": (
-        lambda x: [strips.upsampled(CONV, x, in_phases) for in_phases in (False, True)],
-        [random(2, 8, 20, 22)],
-    ),
-    "model.strips.downsampled": (lambda x: strips.downsampled(HALVING, x), [random(2, 8, 20, 22)]),
-    "model.vae.Vae": (lambda x: SD_CODEC.decode(SD_CODEC.encode(x)), [photo(1, 64, 48)]),
     "color.srgb_to_linear": (color.srgb_to_linear, [photo()]),
     "color.linear_to_srgb": (color.linear_to_srgb, [photo()]),
     "color.match_mean_and_spread": (color.match_mean_and_spread, [photo(), photo(2, 20, 30)]),
@@ -186,10 +124,6 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "planes.with_every_operation": (planes.with_every_operation, [photo()]),
     "defocus.cut_to_8_bit": (defocus.cut_to_8_bit, [plane()]),
     "focus.released_focus": (defocus.released_focus, [plane(), random(2, 1, 40, 36)]),
-    "depth.inference.prepare": (lambda image: depth.prepare(image, 70), [photo()]),
-    "depth.inference.standardize": (depth.standardize, [photo()]),
-    "depth.inference.estimate": (lambda image: depth.estimate(DEPTH, image, 56), [photo()]),
-    "depth.inference.disparity": (lambda image: [depth.disparity(DEPTH, image, 56, reach) for reach in (0, 1)], [photo()]),
     "evaluation.benchmark.check_size": (lambda picture: benchmark.check_size(Path("x.png"), picture, (40, 36)), [photo()]),
     "evaluation.depth.abs_rel_delta1": (
         lambda guess, truth: depth_scores.abs_rel_delta1(guess, 1 / truth, 9.0),
@@ -247,9 +181,6 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda image, disparity: overlay.focus_overlay(image, disparity, 0.4, 9.0, (0.1, 0.2)),
         [photo(), plane()],
     ),
-    "model.nano.lens_blur": (nano.lens_blur, [random(1, 48, 10, 9), plane(1) / 4]),
-    "model.patch_codec.as_picture": (patch_codec.as_picture, [random(2, 48, 10, 9)]),
-    "model.patch_codec.PatchCodec": (lambda image: PATCHES.decode(PATCHES.encode(image)), [photo()]),
     "planes.check_image": (planes.check_image, [photo()]),
     "planes.check_levels": (lambda image: planes.check_levels(3 * image), [photo()]),
     "planes.check_map": (lambda values: planes.check_map(values, "map"), [plane()]),
@@ -262,54 +193,6 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "planes.match_batch": (lambda values: planes.match_batch(values, 3, "map"), [plane(1)]),
     "planes.resize": (lambda values: [planes.resize(values, size) for size in ((20, 31), (90, 36))], [plane()]),
     "depth.refine.refine_edges": (lambda image, disparity: refine.refine_edges(image, disparity, 2), [photo(), plane()]),
-    "model.method.clean_latent": (method.clean_latent, [random(1, 4, 8, 9), random(1, 4, 8, 9)]),
-    "model.method.predict": (
-        lambda z, hint, mask: method.predict(UNET, CONTROLNET, z, hint, (mask > 0.4).float()),
-        [random(2, 4, 8, 16), plane(2, 64, 128), plane(2, 64, 128)],
-    ),
-    "model.method.predict, residual": (
-        lambda z, hint, mask: method.predict(*RESIDUAL, z, hint, (mask > 0.4).float()),
-        [random(1, 48, 16, 24), plane(1, 64, 96) / 8, plane(1, 64, 96)],
-    ),
-    "model.sampler.encode_whole": (
-        lambda image: sampler.encode_whole(PATCHES, image, budget=sampler.Budget(codec_tile=20)),
-        [photo(1, 120, 96)],
-    ),
-    "model.sampler.decode_whole": (
-        lambda latent: sampler.decode_whole(PATCHES, latent, sampler.Budget(codec_tile=20)),
-        [random(1, 48, 30, 24)],
-    ),
-    "model.sampler.sample_fast": (
-        lambda *planes: sampler.sample_fast(PATCHES, dull, *planes),
-        [photo(1, 64, 96), plane(1, 64, 96), plane(1, 64, 96)],
-    ),
-    "model.sampler.sample_as_released": (
-        lambda *planes: sampler.sample_as_released(PATCHES, dull, *planes),
-        [photo(1, 256, 256), plane(1, 256, 256), plane(1, 256, 256)],
-    ),
-    "model.sampler.grow": (lambda x: sampler.grow(x, 64, 8), [photo()]),
-    "model.sampler.render": (
-        lambda image, blur, mask: [
-            sampler.render(PATCHES, dull, image, blur, mask, preset, color_fix=fix)
-            for preset, fix in (("fast", "adain"), ("reference", "wavelet"))
-        ],
-        [photo(1, 70, 90), plane(1, 42, 54), plane(1, 35, 45)],
-    ),
-    "synthesis.convolution.convolve": (lambda x, kernels: convolution.convolve(x, kernels), [photo(), random(2, 5, 5)]),
-    "synthesis.degradation.bell_kernels": (
-        lambda sigma, turn, beta, chance: degradation.bell_kernels(
-            sigma + 1, turn, beta + 0.5, chance > 0.5, torch.tensor([7, 9, 21])
-        ),
-        [random(3, 2), *(random(3) * (i + 1) for i in range(3))],
-    ),
-    "synthesis.degradation.sinc_kernels": (
-        lambda cutoff: degradation.sinc_kernels(cutoff + 1, torch.tensor([7, 9, 21])),
-        [random(3)],
-    ),
-    "model.tiling.blend": (
-        lambda first, second: tiling.blend([first, second], [(0, 0), (0, 26)], (40, 62), 10, tiling.smooth_ramp),
-        [photo(), photo().flip(0)],
-    ),
     "by_hand.stand": (
         lambda disparity, masks: [
             by_hand.stand(disparity, {"things": masks}, tilt, split) for tilt, split in ((0.0, False), (10.0, True))
@@ -333,9 +216,6 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda values: [windows.sliding(values, 7, axis, combine) for axis, combine in ((-1, torch.add), (2, torch.maximum))],
         [plane()],
     ),
-    "training.distill.relative": (distill.relative, [random(2, 20, 22)]),
-    "training.distill.WithFeatures": (lambda photos: distill.WithFeatures(DEPTH)(photos), [photo(2, 56, 70)]),
-    "training.losses.PictureLoss": (lambda a, b: losses.PictureLoss()(a, b), [photo(), photo().flip(0)]),
     "training.run.write_sheet": (
         written(
             "a.png",
@@ -344,17 +224,6 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         ),
         [photo(), photo().flip(0), plane()],
     ),
-}
-
-# Convolutions take the layout as a hint and sum in another order; the step multiplies that by 15.
-ROUNDING = {
-    "model.strips.activated": 1e-5,
-    "model.strips.upsampled": 1e-5,
-    "model.strips.downsampled": 1e-5,
-    "model.vae.Vae": 2e-4,
-    "model.method.predict": 1e-3,
-    "model.method.predict, residual": 1e-4,
-    "training.distill.WithFeatures": 1e-5,
 }
 
 
