@@ -10,6 +10,7 @@ from . import widgets
 from .page import save_view, unless_it_fails
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
+from .values import per_frame, refuse_lists
 
 
 def focus_box() -> list:
@@ -105,6 +106,7 @@ class DefocusMap(io.ComfyNode):
                 io.Float.Output(display_name="tilt", tooltip="Of the plane of focus, for the lens."),
                 io.Float.Output(display_name="tilt_direction", tooltip="Of the plane of focus, for the lens."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -133,6 +135,7 @@ class DefocusMap(io.ComfyNode):
         else:
             frames, size = count_frames(image=photo, disparity=disparity), photo.shape[-2:]
             ops.check_same_shape(disparity, size, "disparity")
+        refuse_lists(cls.hidden, frames, "focus", "k")
         if len(disparity) == 1:
             disparity = ops.resize(disparity, size)
         every = ops.match_batch(disparity, frames, "disparity")
@@ -154,20 +157,24 @@ class DefocusMap(io.ComfyNode):
             focus = choose_focus(levelled, focus_mode, value=focus, point=(focus_x, focus_y), size=size, **given)
         lens = (focus_range, falloff, tilt, tilt_direction)
         point = (focus_x, focus_y) if focus_mode == "point" else None
-        legend = draw_legend(size[1], size[0], focus, k, point)
+        focuses, radii = per_frame(focus, frames, "focus"), per_frame(k, frames, "k")
+        legend = None
         # Drawn whether it is connected or not: what ComfyUI keeps of this node also serves a link that is made later.
         defocus, overlay = new_output(frames, *size), new_output(frames, *size, 3)
         progress = Progress(frames)
         for i in range(frames):
             progress(0, 1)
-            near = ops.resize(every[i : i + 1], size)
-            defocus[i] = ops.defocus_map(near, focus, k, *lens)[0, 0]
-            shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), focus, k, point, legend, *lens)
+            near, setting = ops.resize(every[i : i + 1], size), (focuses[i], radii[i])
+            if legend is None or setting != (focuses[i - 1], radii[i - 1]):
+                legend = draw_legend(size[1], size[0], *setting, point)
+            defocus[i] = ops.defocus_map(near, *setting, *lens)[0, 0]
+            shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), *setting, point, legend, *lens)
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
         view = unless_it_fails(lambda: save_view(backdrop[:1], ops.resize(disparity[:1], size)), {})
         named = dict(zip(("focus_range", "falloff", "tilt", "tilt_direction"), lens))
-        found = {"mode": focus_mode, "focus": focus, "k": k, **named}
+        found = {"mode": focus_mode, "focus": focuses[0], "k": radii[0], **named}  # of the frame that the page shows
+        focus, k = (one if isinstance(one, int | float) else each for one, each in ((focus, focuses), (k, radii)))
         return io.NodeOutput(defocus, focus, overlay, k, *lens, ui={**view, "magicbokeh_focus": [found]})
 
     @staticmethod

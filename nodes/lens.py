@@ -20,6 +20,7 @@ from .links import is_used
 from .look import LINEAR, SRGB, layer_inputs, look_inputs, look_outputs, take_aperture, take_layers
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output, planes_to_image
+from .values import per_frame, refuse_lists
 
 
 @dataclass(frozen=True)
@@ -141,13 +142,14 @@ class LensBlur(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, disparity, focus, k, **look) -> io.NodeOutput:
-        check_numbers(k=k)
         planes, alpha = image_to_planes(image, exposed=look.get("color_space") != LINEAR)
         disparity, layers = mask_to_map(disparity, "disparity", None), take_layers(look)
         frames = count_frames(image=planes, disparity=disparity, **layers)
-        return render_frames(
-            planes, alpha, disparity, [focus] * frames, [k] * frames, layers, look, partial(is_used, hidden=cls.hidden)
-        )
+        refuse_lists(cls.hidden, frames, "focus", "k")
+        focus, k = per_frame(focus, frames, "focus"), per_frame(k, frames, "k")
+        for radius in k:
+            check_numbers(k=radius)
+        return render_frames(planes, alpha, disparity, focus, k, layers, look, partial(is_used, hidden=cls.hidden))
 
 
 class Sweep(io.ComfyNode):

@@ -320,6 +320,7 @@ for _name, _object in (("comfy.model_management", model_management), ("folder_pa
     sys.modules[_name] = _object  # type: ignore[assignment]
 sys.modules["comfy"].model_management = model_management  # type: ignore[attr-defined]
 
+_put("nodes", {"NODE_CLASS_MAPPINGS": {}})
 _put("pack", {"__path__": [str(ROOT)]})
 nodes = importlib.import_module("pack.nodes")
 ops = importlib.import_module("pack.magicbokeh_ops")

@@ -176,6 +176,43 @@ class TestBoxes:
         return ([[], boxes] if found else [[]],)
 
 
+TRACKS = {
+    "list": lambda: [0.1, 0.5, 0.9],
+    "lists in a list": lambda: [[0.1, 0.5], [0.9]],
+    "tensor": lambda: torch.tensor([0.1, 0.5, 0.9]),
+    "array": lambda: np.array([0.1, 0.5, 0.9], dtype=np.float32),
+    "one": lambda: [0.5],
+    "too short": lambda: [0.1, 0.9],
+    "with NaN": lambda: [0.1, float("nan"), 0.9],
+}
+
+
+class TestTrack:
+    """A number for each frame over one FLOAT link, as packs for weights and sound hand it on."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"kind": (list(TRACKS),)}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("FLOAT",), "make", "test"
+
+    def make(self, kind):
+        return (TRACKS[kind](),)
+
+
+class TestTrackAsList(TestTrack):
+    """The same as ComfyUI's own list."""
+
+    OUTPUT_IS_LIST = (True,)
+
+
+class TestHalved:
+    """Makes one number of another, and runs for each of a list."""
+
+    INPUT_TYPES = classmethod(lambda cls: {"required": {"number": ("FLOAT", {"forceInput": True})}})
+    RETURN_TYPES, FUNCTION, CATEGORY = ("FLOAT",), "halve", "test"
+
+    def halve(self, number):
+        return (number / 2,)
+
+
 class TestOutOfMemory:
     """The model runs out of memory in its first steps."""
 
@@ -325,6 +362,7 @@ class TestProbe:
                 "low": float(values.min()),
                 "high": float(values.max()),
                 "row": values[0, len(values[0]) // 2].float().flatten().tolist()[:200],
+                "frames": values.float().flatten(1).mean(1).tolist(),
                 "contiguous": values.is_contiguous(),
             }
         return {"ui": {"found": [json.dumps(found)]}}
@@ -337,6 +375,9 @@ NODE_CLASS_MAPPINGS = {
         TestMask,
         TestGeometry,
         TestBoxes,
+        TestTrack,
+        TestTrackAsList,
+        TestHalved,
         TestOutOfMemory,
         TestMemoryLimit,
         TestCard,
