@@ -1,12 +1,17 @@
 import itertools
 import json
+import math
+from pathlib import Path
 
 import click
+import numpy as np
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
 from .. import files
+from ..color import linear_to_srgb
+from ..keys import check_frames, focus_of, k_of, read_keys
 from .inputs import Bar
 from .options import FOLDER, NEW_FOLDER, OUTPUT
 
@@ -29,8 +34,26 @@ from .options import FOLDER, NEW_FOLDER, OUTPUT
 @click.option(
     "--strength", type=click.Choice(["full", "mild", "light"]), default="full", show_default=True, help="Of the degradation."
 )
-def synth_command(preview, output, count, size, seed, ray_traced, images, cutouts, k_limit, scale, strength):
+@click.option(
+    "--clip",
+    type=click.IntRange(2),
+    metavar="FRAMES",
+    help="Clips of two subjects that cross instead, a folder each, ray traced, with flow, hidden pixels and masks.",
+)
+@click.option(
+    "--keys", help="Focus and k of a clip, such as '0: 0.8 k 12, 23: 0.4 ease'; by default it follows the nearer subject."
+)
+def synth_command(preview, output, count, size, seed, ray_traced, images, cutouts, k_limit, scale, strength, clip, keys):
     """Make scenes whose true bokeh is known: what training uses, to look at or to evaluate on."""
+    if keys is not None and clip is None:
+        raise click.UsageError("--keys are those of a clip; give --clip too.")
+    if clip is not None:
+        if output is None or preview is not None or images is not None or cutouts is not None:
+            raise click.UsageError(
+                "--clip writes drawn clips to --output; it goes with --count, --size, --seed, --k-limit and --keys."
+            )
+        _write_clips(output, clip, count, size, seed, k_limit, keys)
+        return
     from ..synthesis import dataset, sources
     from ..synthesis.degradation import Degradation
 
@@ -72,3 +95,52 @@ def synth_command(preview, output, count, size, seed, ray_traced, images, cutout
     if output is not None:
         (output / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
         click.echo(f"{output}: {count} samples")
+
+
+def _write_clips(output: Path, frames: int, count: int, size: int, seed: int, k_limit: float, text: str | None) -> None:
+    """Folders of `count` clips with a file for each frame in photo, bokeh, disparity, flow, hidden, and mask_1, mask_2 of the subjects."""
+    from ..synthesis.moving import crossing
+
+    keys = [] if text is None else read_keys(text)
+    for number in range(count):
+        margin = math.ceil(max(k_limit, *(key.k or 0 for key in keys), 0))
+        clip, folder = crossing(size, frames, seed + number, margin), output / f"{number:04}"
+        paths = [clip.path(subject) for subject in range(2)]
+        if keys:
+            check_frames(keys, frames)
+        focus = focus_of(keys, frames, clip.disparity_at) or paths[0]
+        k = k_of(keys, frames) or [k_limit] * frames
+        subjects = [
+            {
+                "disparity": paths[subject],
+                "point": [clip.point(subject, i) for i in range(frames)],
+                "box": [clip.box(subject, i) for i in range(frames)],
+            }
+            for subject in range(2)
+        ]
+        kinds = {
+            "photo": "png",
+            "bokeh": "png",
+            "disparity": "png",
+            "flow": "npy",
+            "hidden": "png",
+            "mask_1": "png",
+            "mask_2": "png",
+        }
+        for kind in kinds:
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+        for i in tqdm(range(frames), desc=folder.name):
+            path = {kind: folder / kind / f"{i:04}.{suffix}" for kind, suffix in kinds.items()}
+            light, disparity = clip.photo(i)
+            files.write_photo(path["photo"], linear_to_srgb(light)[None].clamp(max=1))
+            files.write_photo(path["bokeh"], linear_to_srgb(clip.bokeh(i, focus[i], k[i]))[None].clamp(max=1))
+            files.write_map(path["disparity"], disparity[None])
+            for subject, mask in enumerate(clip.masks(i), 1):
+                files.write_map(path[f"mask_{subject}"], mask[None, None])
+            if i + 1 < frames:
+                flow, hidden = clip.flow(i)
+                np.save(path["flow"], flow.movedim(0, -1).numpy())
+                files.write_map(path["hidden"], hidden[None])
+        settings = {"focus": focus, "k": k, "subjects": subjects}
+        (folder / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    click.echo(f"{output}: {count} clip{'s' * (count > 1)} of {frames} frames")
