@@ -88,6 +88,16 @@ def test_a_wrong_matte_costs_little(wrong, cost, soft):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 1, 2])
+def test_the_outline_of_a_hard_mask_is_soft_as_the_photo(layer):
+    """A segmenter's mask knows no mixed pixels; the photo has them all the same."""
+    _, _, disparity, alpha, plate, behind = scene()
+    mask = (alpha > 0.5).float()
+    assert gain(disparity, layer, matte=mask) > -0.1
+    assert gain(disparity, layer, matte=mask, background=plate, background_disparity=behind) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_subject_that_something_stands_in_front_of(layer):
     layers, photo, disparity, _, _, _ = scene()
     front, subject, background = layers
