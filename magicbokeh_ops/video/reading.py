@@ -153,7 +153,7 @@ def opened(path: Path) -> Any:
 
 
 def library(path: Path) -> ModuleType:
-    """PyAV. Raises ValueError where it is not installed."""
+    """PyAV. Raises ValueError where it is not installed, or too old to write display matrices."""
     try:
         import av
         import av.filter
@@ -162,4 +162,8 @@ def library(path: Path) -> ModuleType:
         raise ValueError(
             f"{path} needs PyAV ({error.name}), which is not installed: pip install 'magicbokeh[video]'."
         ) from None
+    if not hasattr(av.VideoStream, "set_display_matrix"):
+        raise ValueError(
+            f"{path} needs PyAV 17.1 or newer, and {av.__version__} is installed: pip install 'magicbokeh[video]'."
+        )
     return av

@@ -49,7 +49,7 @@ class ClipWriter:
         if frame.is_done:
             packet = next(self.kept)
             # Its file may have moved and rounded it.
-            packet.time_base, packet.pts, packet.dts = self.signal.time_base, frame.start, frame.start
+            packet.time_base, packet.pts = self.signal.time_base, frame.start
             self._mux([packet])
             return
         if self.encoder is None or frame.index % SEGMENT == 0:
@@ -79,7 +79,8 @@ class ClipWriter:
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
-            packet.duration = self.durations.pop(packet.pts, packet.duration)
+            packet.dts = packet.pts  # of a single frame, x265 gives anything
+            packet.duration = self.durations.pop(packet.pts)
             packet.stream = self.stream
             self.file.mux(packet)
 
@@ -97,26 +98,26 @@ class ClipWriter:
             self.stream.codec_context.codec_tag = self.kind.tag
         if self.signal.turn != UPRIGHT:
             self.stream.set_display_matrix(self.signal.turn)
+        try:
+            self.stream.codec_context.open()
+        except self.av.FFmpegError as error:
+            height, width = self.signal.size
+            raise ValueError(
+                f"{self.path} can't be written: {self.kind.name} does not take {width} x {height} pixels as {self.signal.coding.format} "
+                f"({error.strerror})."
+            ) from None
         self.tracks = {}
         if sound is not None:
             with opened(sound.path) as source:
                 file.metadata.update(source.metadata)
-                for track in source.streams.audio:
-                    try:
+                kinds = ", ".join(sorted({track.codec_context.name for track in source.streams.audio}))
+                try:
+                    for track in source.streams.audio:
                         self.tracks[track.index] = file.add_stream_from_template(track)
-                    except ValueError:
-                        raise ValueError(
-                            f"{self.path} can't hold the sound of {sound.path}, which is {track.codec_context.name}; write .mkv."
-                        ) from None
-                    self.tracks[track.index].metadata.update(track.metadata)
-        try:
-            file.start_encoding()
-        except self.av.FFmpegError as error:
-            height, width = self.signal.size
-            raise ValueError(
-                f"{self.path} can't be written: {self.kind.name} does not take {width} x {height} pixels as {self.signal.coding.format}, "
-                f"or the file not the sound ({error.strerror})."
-            ) from None
+                        self.tracks[track.index].metadata.update(track.metadata)
+                    file.start_encoding()
+                except (ValueError, self.av.FFmpegError):
+                    raise ValueError(f"{self.path} can't hold the sound of {sound.path} ({kinds}); write .mkv.") from None
         return file
 
     def _set_up(self, context: Any) -> None:
