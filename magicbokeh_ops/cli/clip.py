@@ -86,7 +86,7 @@ def photograph(
             done = _write(frames, writer, source.count, stop)
         finally:
             writer.close()
-    if stop.asked:
+    if stop.asked and done < source.count:
         raise click.ClickException(
             f"Stopped. {output} has {done} of {source.count} frames; the same command with --resume goes on."
         )

@@ -110,8 +110,9 @@ class Clip:
                 f"{self.path} changes from {width} x {height} to {frame.width} x {frame.height} pixels at frame {index}; cut it there."
             )
         image, rest = self.signal.to_picture(read_planes(frame, self.signal.coding))
-        start = index if frame.pts is None else frame.pts
-        return Frame(index, image, is_done, start=start, duration=frame.duration, rest=rest)
+        usual = round(1 / (self.signal.rate * self.signal.time_base))
+        start = index * usual if frame.pts is None else frame.pts
+        return Frame(index, image, is_done, start=start, duration=frame.duration or usual, rest=rest)
 
     def _look(self) -> Signal:
         av = library(self.path)

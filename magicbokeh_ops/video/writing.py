@@ -34,10 +34,11 @@ class ClipWriter:
         self.path, self.space, self.av = path, space, library(path)
         self.kind = encoder_for(path, signal.coding, quality)
         self.signal = signal.stored_as(stored_coding(signal.coding, self.kind, self.av))
-        self.earlier = path.with_name(f"{path.stem}.earlier{path.suffix}")
+        self.earlier = path.with_name(f"{path.name}.earlier{path.suffix}")
         self.done = self._keep() if resume else 0
         self.kept = self._kept_packets() if self.done else iter(())
         self.file = self._open(sound)
+        self.copied = 0
         self.encoder: Any = None
         self.durations: dict[int, int] = {}
 
@@ -51,6 +52,7 @@ class ClipWriter:
             # Its file may have moved and rounded it.
             packet.time_base, packet.pts = self.signal.time_base, frame.start
             self._mux([packet])
+            self.copied += 1
             return
         if self.encoder is None or frame.index % SEGMENT == 0:
             self._end_segment()
@@ -75,12 +77,13 @@ class ClipWriter:
     def close(self) -> None:
         self._end_segment()
         self.file.close()
-        self.earlier.unlink(missing_ok=True)
+        if self.copied == self.done:
+            self.earlier.unlink(missing_ok=True)
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
             packet.dts = packet.pts  # of a single frame, x265 gives anything
-            packet.duration = self.durations.pop(packet.pts)
+            packet.duration = self.durations.pop(packet.pts, packet.duration)
             packet.stream = self.stream
             self.file.mux(packet)
 
@@ -149,12 +152,18 @@ class ClipWriter:
             video = file.streams.video[0]
             coded, height, width = video.codec_context, *self.signal.size
             codec = self.av.Codec(self.kind.name, "w").id
-            if (coded.codec.id, coded.height, coded.width, coded.pix_fmt) != (codec, height, width, self.signal.coding.format):
+            count = sum(1 for _ in _whole_packets(file, video, self.av))
+            if count and (coded.codec.id, coded.height, coded.width, coded.pix_fmt) != (
+                codec,
+                height,
+                width,
+                self.signal.coding.format,
+            ):
                 raise ValueError(
                     f"{path} is {coded.width} x {coded.height} pixels of {coded.name} ({coded.pix_fmt}), not what this clip becomes, so it "
                     "can't be gone on with; leave out --resume."
                 )
-            return sum(1 for _ in _whole_packets(file, video, self.av))
+            return count
 
     def _kept_packets(self) -> Iterator[Any]:
         with opened(self.earlier) as file:

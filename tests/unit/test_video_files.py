@@ -207,14 +207,23 @@ def test_going_on_begins_anew_where_nothing_is_left(tmp_path):
         copy(tmp_path / "other.mkv", tmp_path / "out.mp4", resume=True)
 
 
-def test_the_longer_of_two_earlier_files_is_gone_on_with(tmp_path):
-    """A run may be killed while it still copies what an earlier one has left."""
-    source = write_clip(tmp_path / "clip.mkv", smooth, 60)
-    copy(source, tmp_path / "out.earlier.mkv", stop=50)
-    copy(source, tmp_path / "new.mkv", stop=10)
-    (tmp_path / "new.mkv").replace(tmp_path / "out.mkv")
-    assert copy(source, tmp_path / "out.mkv", resume=True).done == 48
-    assert len(frames_of(tmp_path / "out.mkv")) == 60
+def test_what_an_earlier_run_has_left_is_not_lost(tmp_path):
+    """A run may be stopped, or killed, while it still copies that."""
+    source, out = write_clip(tmp_path / "clip.mkv", smooth, 60), tmp_path / "out.mkv"
+    copy(source, out, stop=50)
+    for _ in range(2):
+        copy(source, out, stop=10, resume=True)
+        assert len(frames_of(out)) == 10
+    assert copy(source, out, resume=True).done == 48
+    assert len(frames_of(out)) == 60 and sorted(path.name for path in tmp_path.iterdir()) == ["clip.mkv", "out.mkv"]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_a_run_may_be_stopped_before_its_first_frame(tmp_path, ending):
+    source = write_clip(tmp_path / "clip.mkv", smooth, 30, sound="aac")
+    copy(source, tmp_path / f"out.{ending}", stop=0)
+    assert copy(source, tmp_path / f"out.{ending}", resume=True).done == 0
+    assert len(frames_of(tmp_path / f"out.{ending}")) == 30
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
