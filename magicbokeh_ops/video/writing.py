@@ -150,15 +150,11 @@ class ClipWriter:
             return 0
         with file:
             video = file.streams.video[0]
-            coded, height, width = video.codec_context, *self.signal.size
-            codec = self.av.Codec(self.kind.name, "w").id
+            coded = video.codec_context
+            there = coded.codec.id, coded.height, coded.width, coded.pix_fmt
+            wanted = self.av.Codec(self.kind.name, "w").id, *self.signal.size, self.signal.coding.format
             count = sum(1 for _ in _whole_packets(file, video, self.av))
-            if count and (coded.codec.id, coded.height, coded.width, coded.pix_fmt) != (
-                codec,
-                height,
-                width,
-                self.signal.coding.format,
-            ):
+            if count and there != wanted:
                 raise ValueError(
                     f"{path} is {coded.width} x {coded.height} pixels of {coded.name} ({coded.pix_fmt}), not what this clip becomes, so it "
                     "can't be gone on with; leave out --resume."
