@@ -94,7 +94,7 @@ class ClipWriter:
 
     def _open(self, sound: Clip | None) -> Any:
         options = {"flush_packets": "1", **(FRAGMENTS if self.path.suffix.lower() != ".mkv" else {})}
-        file = self.av.open(str(self.path), "w", options=options)
+        file = self.av.open(str(self.path), mode="w", options=options)
         self.stream = file.add_stream(self.kind.name, rate=self.signal.rate, time_base=self.signal.time_base)
         self._set_up(self.stream.codec_context)
         if self.kind.tag:

@@ -31,7 +31,7 @@ def write_clip(
     **options: str,
 ) -> Path:
     """planes_of: of an index, the planes of codes (h, w), or one number for each."""
-    with av.open(str(path), "w") as file:
+    with av.open(str(path), mode="w") as file:
         video = file.add_stream(codec, rate=24, time_base=CLOCK)
         context = video.codec_context
         context.height, context.width = size

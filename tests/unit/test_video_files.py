@@ -239,7 +239,7 @@ def test_what_is_no_video_is_said_in_a_sentence(tmp_path):
     (tmp_path / "text.mp4").write_text("no video", encoding="utf-8")
     with pytest.raises(ValueError, match="is not a video that can be read"):
         Clip(tmp_path / "text.mp4")
-    with av.open(str(tmp_path / "sound.mp4"), "w") as file:
+    with av.open(str(tmp_path / "sound.mp4"), mode="w") as file:
         track = file.add_stream("aac", rate=48000)
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         silence.rate = 48000
