@@ -70,6 +70,11 @@ class Coding:
         out[0, 1] = (luma - k_red * out[0, 0] - k_blue * out[0, 2]) / (1 - k_red - k_blue)
         return out
 
+    def to_grey(self, planes: Sequence[Tensor]) -> Tensor:
+        """Luma (1, 1, H, W), 0 = black and 1 = white; of RGB the green."""
+        black, span, *_ = self._scales
+        return (planes[0][None, None].float() - black) / span
+
     def to_planes(self, rgb: Tensor) -> list[Tensor]:
         """Planes (h, w) of codes of R'G'B' (1, 3, H, W), the inverse of `to_rgb`; what no code can hold is cut off."""
         black, span, grey, chroma_span = self._scales

@@ -1,9 +1,12 @@
 """Disparity of a clip that streams: one scale for all frames, of which no more than one is held at a time.
 
-In ComfyUI the scale comes from all frames of a batch. Maps that are given are all read for it beforehand, so it is the same here.
+In ComfyUI the scale comes from all frames of a batch. To see all of a stream first would cost half of the time again for maps, and
+twice the time of a depth network. So a sample is taken: frames evenly spread over the clip, of each every n-th pixel. A scale by
+percentiles rests on how often a disparity occurs, and that changes little from a pixel or a frame to the next; what lies beyond it
+in other frames becomes 0 or 1. A short clip of small frames is its own sample. The focus is found in the sample as in a batch.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -11,12 +14,11 @@ from torch import Tensor
 
 from .. import files
 from ..defocus import check_same_shape, find_range, stretch, to_disparity
-from ..planes import resize
 from .reading import VIDEOS, Clip, Frame
 from .sequences import Sequence, listed
 
-SAMPLE = 48  # frames of a clip that are looked at before it is worked on
-SIDE = 512  # pixels of their shorter side
+MAPS = 240  # in the sample
+SIDE = 256  # pixels of their shorter side at least, unless they have fewer
 Source = Clip | Sequence
 
 
@@ -35,9 +37,9 @@ class GivenDepths:
             raise ValueError(
                 f"{path} has {count} depth maps for the {source.count} frames of {source.path}; give one for each."
             )
-        self.ends = find_range(self._disparities, normalize, str(path))
-        chosen = spread(count)
-        self.sample = stretch(together(near for index, near in enumerate(self._disparities()) if index in chosen), *self.ends)
+        found = together(self._disparities(spread(count, MAPS)))
+        self.ends = find_range(lambda: found, normalize, str(path))
+        self.sample = stretch(found, *self.ends)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """A stage that gives frames their disparity."""
@@ -46,17 +48,18 @@ class GivenDepths:
             check_same_shape(frame.disparity, frame.image.shape[-2:], str(self.path), "the clip")
             yield frame
 
-    def _disparities(self) -> Iterator[Tensor]:
-        for index, depth in enumerate(self._depths()):
+    def _disparities(self, only: Collection[int] | None = None) -> Iterator[Tensor]:
+        for depth in self._depths(only):
             try:
                 yield to_disparity(depth, self.convention)
             except ValueError as error:
-                raise ValueError(f"{self.path}, map {index}: {error}") from None
+                raise ValueError(f"{self.path}: {error}") from None
 
-    def _depths(self) -> Iterator[Tensor]:
+    def _depths(self, only: Collection[int] | None) -> Iterator[Tensor]:
         if isinstance(self.maps, Clip):
-            return (frame.image.mean(1, keepdim=True) for frame in self.maps.frames())
-        return (files.read_map(path, self.layer, in_any_unit=self.convention == "distance") for path in self.maps)
+            return self.maps.levels(only)
+        paths = (path for index, path in enumerate(self.maps) if only is None or index in only)
+        return (files.read_map(path, self.layer, in_any_unit=self.convention == "distance") for path in paths)
 
 
 class FlatDepths:
@@ -73,15 +76,12 @@ class FlatDepths:
             yield frame
 
 
-def spread(count: int) -> set[int]:
-    """Which of so many frames are looked at."""
-    return set(range(count)) if count <= SAMPLE else {round(i * (count - 1) / (SAMPLE - 1)) for i in range(SAMPLE)}
+def spread(count: int, most: int) -> set[int]:
+    """Which of so many frames are in a sample."""
+    return set(range(count)) if count <= most else {round(i * (count - 1) / (most - 1)) for i in range(most)}
 
 
 def together(maps: Iterable[Tensor]) -> Tensor:
-    """Maps of one size as a batch, made small."""
-    small = []
-    for values in maps:
-        scale = min(1, SIDE / min(values.shape[-2:]))
-        small.append(resize(values, [round(scale * side) for side in values.shape[-2:]]))
-    return torch.cat(small)
+    """Every n-th pixel of maps (1, 1, h, w) of one size, as a batch."""
+    steps = ((max(1, min(values.shape[-2:]) // SIDE), values) for values in maps)
+    return torch.cat([values[..., ::step, ::step].clone() for step, values in steps])

@@ -1,10 +1,4 @@
-"""Disparity of a clip from a depth network.
-
-For the scale of the whole clip, the network would have to see all frames twice. Instead it first looks at up to `SAMPLE` frames that
-are evenly spread over the clip. The scale goes by percentiles, which rest on how often a disparity occurs, and that changes little
-from one frame to the next; what lies beyond the scale in a frame that was not looked at becomes 0 or 1. A clip of no more frames than
-that gets the scale of the whole.
-"""
+"""Disparity of a clip from a depth network, which looks at a sample of the clip first (`depths`)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,6 +11,8 @@ from ..defocus import find_range, stretch
 from ..depth import INPUT_SIZE, estimate, refine_edges
 from .depths import Source, spread, together
 from .reading import Frame
+
+LOOKS = 48  # frames of a clip that the network sees twice
 
 
 class FoundDepths:
@@ -51,13 +47,11 @@ class FoundDepths:
             yield frame
 
     def _look_over(self, source: Source, progress: Callable[[int, int], None]) -> Iterator[Tensor]:
-        chosen, done = spread(source.count), 0
-        for frame in source.frames():
-            if frame.index in chosen:
-                progress(done, len(chosen))
-                yield self._estimate(self._photo(frame.image))
-                done += 1
-        progress(done, done)
+        chosen = spread(source.count, LOOKS)
+        for done, frame in enumerate(source.frames(only=chosen)):
+            progress(done, len(chosen))
+            yield self._estimate(self._photo(frame.image))
+        progress(len(chosen), len(chosen))
 
     def _photo(self, image: Tensor) -> Tensor:
         return image if self.space == "srgb" else linear_to_srgb(image).clamp(max=1)

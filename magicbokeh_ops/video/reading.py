@@ -1,6 +1,6 @@
 """Clips as files of video, through PyAV: one frame at a time, upright, in the colours that the lens works in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .codes import coding_of, read_planes
-from .signal import Signal, siting_of, turn_of
+from .signal import Signal, siting_of, turn_of, turned
 
 VIDEOS = (
     ".mp4",
@@ -74,16 +74,28 @@ class Clip:
         with opened(self.path) as file:
             return sum(packet.size > 0 and not packet.is_discard for packet in file.demux(video=0))
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self.frames()
-
     def frames(
-        self, is_done: Callable[[int], bool] = lambda _: False, take: Callable[[Any], None] | None = None
+        self,
+        is_done: Callable[[int], bool] = lambda _: False,
+        take: Callable[[Any], None] | None = None,
+        only: Collection[int] | None = None,
     ) -> Iterator[Frame]:
-        """All frames, in order. is_done: of an index. take: gets the packets of sound on the way.
+        """All frames, in order, or those of some indexes. is_done: of an index. take: gets the packets of sound on the way.
 
         Raises ValueError for a file that ends in the middle of a frame, or whose frames change their size.
         """
+        for index, frame in self._decoded(take):
+            if only is None or index in only:
+                yield self._frame(frame, index, is_done(index))
+
+    def levels(self, only: Collection[int] | None = None) -> Iterator[Tensor]:
+        """Grey (1, 1, H, W), upright, 0 = black and 1 = white, of frames as above."""
+        for index, frame in self._decoded(None):
+            if only is None or index in only:
+                coding = self.signal.coding
+                yield turned(coding.to_grey(read_planes(frame, coding)), self.signal.turn)
+
+    def _decoded(self, take: Callable[[Any], None] | None) -> Iterator[tuple[int, Any]]:
         av = library(self.path)
         with opened(self.path) as file:
             video = file.streams.video[0]
@@ -100,15 +112,18 @@ class Clip:
                 except av.FFmpegError:
                     raise ValueError(f"{self.path} can't be read beyond frame {index}; it may be damaged.") from None
                 for frame in shown:
-                    yield self._frame(frame, index, is_done(index))
+                    self._check_size(frame, index)
+                    yield index, frame
                     index += 1
 
-    def _frame(self, frame: Any, index: int, is_done: bool) -> Frame:
+    def _check_size(self, frame: Any, index: int) -> None:
         if (frame.height, frame.width) != self.signal.size:
             height, width = self.signal.size
             raise ValueError(
                 f"{self.path} changes from {width} x {height} to {frame.width} x {frame.height} pixels at frame {index}; cut it there."
             )
+
+    def _frame(self, frame: Any, index: int, is_done: bool) -> Frame:
         image, rest = self.signal.to_picture(read_planes(frame, self.signal.coding))
         usual = round(1 / (self.signal.rate * self.signal.time_base))
         start = index * usual if frame.pts is None else frame.pts

@@ -1,7 +1,7 @@
 """Clips as pictures in a folder, or under numbers that a pattern such as frames/%04d.exr has a place for."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,16 @@ class Sequence:
         return of_pictures((height, width), self.rate, DEEP_BITS if self.is_deep else 8)
 
     def frames(
-        self, is_done: Callable[[int], bool] = lambda _: False, take: Callable[[Any], None] | None = None
+        self,
+        is_done: Callable[[int], bool] = lambda _: False,
+        take: Callable[[Any], None] | None = None,
+        only: Collection[int] | None = None,
     ) -> Iterator[Frame]:
         """As `Clip.frames`, without sound."""
         size = None
         for index, path in enumerate(self.paths):
+            if only is not None and index not in only:
+                continue
             image, alpha = files.read_photo(path, self.space)
             size = size or image.shape[-2:]
             if image.shape[-2:] != size:
