@@ -15,6 +15,8 @@ from ..camera import FULL_FRAME, Camera, check_distances
 from ..focus import choose_focus
 from ..portrait import Portrait, read_portrait
 
+SAY_FOCUS = "Say where the focus lies with one of --focus, --focus-point and --focus-mask."
+
 
 class Bar:
     """A progress bar for callbacks that give (done, steps)."""
@@ -50,7 +52,7 @@ def find_focus(
         return choose_focus(disparity, "point", point=at)
     if mask is not None and value is None and at is None:
         return choose_focus(disparity, "mask", mask=files.read_map(mask), released=released)
-    raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
+    raise click.UsageError(SAY_FOCUS)
 
 
 def find_k(k: float, portrait: Portrait | None) -> float:

@@ -10,6 +10,7 @@ from ..planes import fit
 from ..video.encoders import QUALITY
 from .clip import check_clip_output, find_depths, is_clip, open_clip, photograph
 from .inputs import (
+    SAY_FOCUS,
     Bar,
     brings_depth,
     compute_device,
@@ -107,6 +108,8 @@ def lens_command(
         focus = FLAT
     portrait = None
     if moves:
+        if camera is None and (focus, focus_point, focus_mask).count(None) != 2:
+            raise click.UsageError(SAY_FOCUS)  # before a depth model is asked
         source = open_clip(photo, fps)
         depths = find_depths(
             source,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -266,7 +267,10 @@ def test_an_encoder_that_is_lacking_is_named(tmp_path, monkeypatch):
         copy(clip, tmp_path / "out.mp4")
 
 
-def test_pyav_that_is_missing_is_named(tmp_path, monkeypatch):
+def test_pyav_that_is_missing_or_old_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", SimpleNamespace(VideoStream=object, __version__="14.2.0"))
+    with pytest.raises(ValueError, match="needs PyAV 17.1 or newer, and 14.2.0 is installed"):
+        Clip(tmp_path / "clip.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"needs PyAV .* pip install 'magicbokeh\[video\]'"):
         Clip(tmp_path / "clip.mp4")
