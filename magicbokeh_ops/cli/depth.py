@@ -4,9 +4,8 @@ import torch
 from .. import files
 from ..depth import refine_edges
 from ..planes import resize
-from .inputs import compute_device, read_portrait_photo
-from .models import depth_options, load_depth
-from .options import EXISTING, EXISTING_FOLDER_TOO, OUTPUT, device_option
+from .inputs import compute_device, load_depth, read_portrait_photo
+from .options import EXISTING, EXISTING_FOLDER_TOO, OUTPUT, depth_options, device_option
 
 
 @click.command()

@@ -5,9 +5,9 @@ import click
 from .. import defocus
 from ..renderer import load_renderer
 from ..weights import checkpoint
-from .inputs import compute_device
-from .models import compute_dtype, dtype_option, input_size_option, load_depth, model_options, read_weights
-from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, k_option, named_paths
+from .inputs import compute_device, load_depth
+from .models import compute_dtype, dtype_option, model_options, read_weights
+from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option, k_option, named_paths
 
 
 @click.command()

@@ -4,9 +4,8 @@ from tqdm import tqdm
 
 from .. import files
 from ..evaluation.depth import abs_rel_delta1, rmse_delta1
-from .inputs import compute_device
-from .models import input_size_option, load_depth
-from .options import EXISTING_FOLDER_TOO, FOLDER, device_option
+from .inputs import compute_device, load_depth
+from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """What options mean: where the focus lies, the disparity of a file, the device; and how progress is shown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +14,8 @@ from ..aperture import IrisPicture
 from ..camera import FULL_FRAME, Camera, check_distances
 from ..focus import choose_focus
 from ..portrait import Portrait, read_portrait
+
+SAY_FOCUS = "Say where the focus lies with one of --focus, --focus-point and --focus-mask."
 
 
 class Bar:
@@ -50,7 +52,7 @@ def find_focus(
         return choose_focus(disparity, "point", point=at)
     if mask is not None and value is None and at is None:
         return choose_focus(disparity, "mask", mask=files.read_map(mask), released=released)
-    raise click.UsageError("Say where the focus lies with one of --focus, --focus-point and --focus-mask.")
+    raise click.UsageError(SAY_FOCUS)
 
 
 def find_k(k: float, portrait: Portrait | None) -> float:
@@ -139,6 +141,28 @@ def find_settings(camera: Camera, near: Tensor, ends: tuple[Tensor, Tensor], siz
     if doubt:
         click.echo(doubt)
     return camera.focus_and_k(far_end, near_end, size)
+
+
+def load_network(model: Path, device: torch.device) -> torch.nn.Module:
+    """A depth model. Raises ClickException where packages are missing that the lens itself does without."""
+    try:
+        from .. import depth
+
+        tensors, config = depth.read_depth(model)
+        return depth.build(tensors, config, model.name).to(device)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"A depth model needs {error.name}: pip install 'magicbokeh[model]'.") from None
+
+
+def load_depth(model: Path, input_size: int, device: torch.device, refine: int = 0) -> Callable[[Tensor], Tensor]:
+    network = load_network(model, device)
+    from .. import depth
+
+    def find(photo: Tensor) -> Tensor:
+        near = depth.disparity(network, photo, input_size)
+        return depth.refine_edges(photo, near, refine, Bar("refine"), device) if refine else near
+
+    return find
 
 
 def compute_device(name: str | None) -> torch.device:

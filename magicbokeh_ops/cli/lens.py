@@ -1,13 +1,16 @@
 import click
 import torch
 
-from .. import files
+from .. import defocus, files
 from ..color import linear_to_srgb
 from ..focal_plane import tilted
 from ..lens import radius_map, render
 from ..lenses import aperture_of
 from ..planes import fit
+from ..video.encoders import QUALITY
+from .clip import check_clip_output, find_depths, is_clip, open_clip, photograph
 from .inputs import (
+    SAY_FOCUS,
     Bar,
     brings_depth,
     compute_device,
@@ -15,6 +18,7 @@ from .inputs import (
     find_focus,
     find_k,
     find_settings,
+    load_depth,
     read_disparity,
     read_iris,
     read_matte,
@@ -26,10 +30,14 @@ from .options import (
     EXISTING,
     NORMALIZE,
     OUTPUT,
+    OUTPUT_OR_FOLDER,
+    PHOTO_OR_CLIP,
     camera_options,
+    depth_model_option,
+    depth_options,
     device_option,
+    frame_rate,
     look_options,
-    output_option,
     scene_options,
 )
 
@@ -37,8 +45,10 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 
 
 @click.command()
-@click.argument("photo", type=EXISTING)
-@click.option("--disparity", "-d", type=EXISTING, help=f"{DEPTH_MAP} Portrait photos of phones bring their own.")
+@click.argument("photo", type=PHOTO_OR_CLIP)
+@click.option("--disparity", "-d", type=PHOTO_OR_CLIP, help=f"{DEPTH_MAP} Of a clip: a folder, a pattern or a clip.")
+@depth_model_option
+@depth_options
 @scene_options
 @camera_options
 @click.option("--normalize", type=NORMALIZE, default="percentile", show_default=True)
@@ -54,44 +64,87 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 @click.option("--background", type=EXISTING, help="The photo without the subject, for what its blur uncovers; needs --matte.")
 @click.option("--save-radius", type=OUTPUT, help="Signed blur radius in pixels, as .exr, .tif or .npy.")
 @click.option("--save-iris", type=OUTPUT, help="Picture of a disc.")
+@click.option(
+    "--quality", type=click.FloatRange(0, 51), default=QUALITY, show_default=True, help="Rate factor of .mp4, less is better."
+)
+@click.option("--fps", type=frame_rate, default="24", show_default=True, help="Frames per second of a video made of pictures.")
+@click.option("--resume", is_flag=True, help="Go on with a clip where an earlier run of this command stopped.")
 @device_option
-@output_option
+@click.option(
+    "--output",
+    "-o",
+    type=OUTPUT_OR_FOLDER,
+    required=True,
+    help="Picture, or .npy for exact floats. Of a clip: .mp4, .mov, .mkv, a folder or a pattern.",
+)
 def lens_command(
-    photo, disparity, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction, convention, layer, normalize,
-    lens, iris, highlight_boost, near_scale, far_scale, grain, grain_seed, matte, background, save_radius, save_iris, device, output, **more,
+    photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction,
+    convention, layer, normalize, lens, iris, highlight_boost, near_scale, far_scale, grain, grain_seed, matte, background, save_radius,
+    save_iris, quality, fps, resume, device, output, **more,
 ):  # fmt: skip
-    """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out."""
+    """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out.
+
+    PHOTO may be a clip: a video, a folder of pictures, or a pattern such as frames/%04d.png.
+    """
     device = compute_device(device)
-    files.check_output(output)
+    if disparity is not None and depth_model is not None:
+        raise click.UsageError("Give either --disparity or --depth-model.")
+    moves = is_clip(photo)
+    if moves:
+        for name, given in (("--matte", matte), ("--background", background), ("--save-radius", save_radius)):
+            if given is not None:
+                raise click.UsageError(f"{name} is for photos; leave it out for a clip.")
+        check_clip_output(output)
+    else:
+        files.check_output(output)
     if save_radius is not None:
         files.check_numbers_output(save_radius)
     if save_iris is not None:
         files.check_output(save_iris)
     camera = find_camera(**{name: more.pop(name) for name in CAMERA})
     aperture = aperture_of(lens, **more, picture=None if iris is None else read_iris(iris))
-    portrait, space = None, files.color_space(photo)
-    if disparity is not None:
-        rgb, alpha = files.read_photo(photo, space)
-        near, ends = read_disparity(disparity, convention, normalize, rgb.shape[-2:], layer)
-    elif tilt and not brings_depth(photo):
-        rgb, alpha = files.read_photo(photo, space)
-        near = torch.full((1, 1, *rgb.shape[-2:]), FLAT)
-        focus = FLAT if focus is None and focus_point is None and focus_mask is None else focus
+    has_no_depth = disparity is None and depth_model is None and tilt and (moves or not brings_depth(photo))
+    if has_no_depth and focus is None and focus_point is None and focus_mask is None:
+        focus = FLAT
+    portrait = None
+    if moves:
+        if camera is None and (focus, focus_point, focus_mask).count(None) != 2:
+            raise click.UsageError(SAY_FOCUS)  # before a depth model is asked
+        source = open_clip(photo, fps)
+        depths = find_depths(
+            source,
+            disparity,
+            depth_model,
+            FLAT if has_no_depth else None,
+            convention=convention,
+            normalize=normalize,
+            layer=layer,
+            input_size=input_size,
+            refine=refine,
+            device=device,
+        )
+        near, ends, size = depths.sample, depths.ends, source.signal.shown_size
     else:
-        portrait, near = read_portrait_photo(photo, "--disparity")
-        rgb, alpha = portrait.image, portrait.alpha
-    size = rgb.shape[-2:]
+        space = files.color_space(photo)
+        if disparity is None and depth_model is None and not has_no_depth:
+            portrait, near = read_portrait_photo(photo, "--disparity or --depth-model")
+            rgb, alpha = portrait.image, portrait.alpha
+        else:
+            rgb, alpha = files.read_photo(photo, space)
+        size = rgb.shape[-2:]
+        if disparity is not None:
+            near, ends = read_disparity(disparity, convention, normalize, size, layer)
+        elif depth_model is not None:
+            seen = rgb if space == "srgb" else linear_to_srgb(rgb).clamp(max=1)
+            with torch.inference_mode():
+                near = defocus.normalize(load_depth(depth_model, input_size, device, refine)(seen), normalize)
+        elif has_no_depth:
+            near = torch.full((1, 1, *size), FLAT)
     if camera is None:
         levelled = tilted(near, tilt, tilt_direction)
         focus, k = find_focus(levelled, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
     else:
         focus, k = find_settings(camera, near, ends, size)
-    layers = {}
-    if matte is not None:
-        layers["matte"] = fit(read_matte(matte), size, "--matte")
-        alpha = None if matte == photo else alpha
-    if background is not None:
-        layers["background"] = fit(files.read_photo(background, space)[0], size, "--background")
     shape = {
         "near_scale": near_scale,
         "far_scale": far_scale,
@@ -100,25 +153,32 @@ def lens_command(
         "tilt": tilt,
         "tilt_direction": tilt_direction,
     }
-    result = render(
-        rgb,
-        near,
-        focus,
-        k,
-        aperture=aperture,
-        highlight_boost=highlight_boost,
-        progress=Bar("lens"),
-        alpha=alpha,
-        device=device,
-        color_space=space,
-        grain=grain,
-        grain_seed=grain_seed,
-        **layers,
-        **shape,
-    )
-    files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)
-    if save_radius is not None:
-        files.write_numbers(save_radius, radius_map(near, size, focus, k, **shape))
+    look = {"aperture": aperture, "highlight_boost": highlight_boost, "grain": grain, "device": device}
+    if moves:
+        photograph(source, output, depths, focus, k, shape, look, grain_seed=grain_seed, quality=quality, resume=resume)
+    else:
+        layers = {}
+        if matte is not None:
+            layers["matte"] = fit(read_matte(matte), size, "--matte")
+            alpha = None if matte == photo else alpha
+        if background is not None:
+            layers["background"] = fit(files.read_photo(background, space)[0], size, "--background")
+        result = render(
+            rgb,
+            near,
+            focus,
+            k,
+            progress=Bar("lens"),
+            alpha=alpha,
+            color_space=space,
+            grain_seed=grain_seed,
+            **look,
+            **layers,
+            **shape,
+        )
+        files.write_photo(output, result[:, :3], None if alpha is None else result[:, 3:], files.read_origin(photo), space)
+        if save_radius is not None:
+            files.write_numbers(save_radius, radius_map(near, size, focus, k, **shape))
     if save_iris is not None:
         files.write_photo(save_iris, linear_to_srgb(aperture.drawn())[None])
     click.echo(f"{output}: focus {focus:.4f}, K {k:g}")

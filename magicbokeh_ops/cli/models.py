@@ -1,17 +1,14 @@
 """Options of commands that load a model, and what they mean."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import torch
-from torch import Tensor
 
-from .. import depth, sampler
+from .. import sampler
 from ..demo import NANO, NANO_LABEL
 from ..weights import checkpoint
 from ..weights.parts import DTYPES
-from .inputs import Bar
 from .options import EXISTING, EXISTING_FOLDER_TOO, options
 
 
@@ -25,23 +22,6 @@ class ModelFile(click.Path):
         return super().convert(value, param, ctx)
 
 
-input_size_option = click.option(
-    "--input-size",
-    type=click.IntRange(14, 4096),
-    default=depth.INPUT_SIZE,
-    show_default=True,
-    help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
-)
-depth_options = options(
-    input_size_option,
-    click.option(
-        "--refine",
-        type=click.IntRange(0, 64),
-        default=0,
-        show_default=True,
-        help="Move soft edges to where the photo has them: half their width in pixels of the photo. 0: off.",
-    ),
-)
 weights_options = options(
     click.option("--base", type=EXISTING_FOLDER_TOO, help="Stable Diffusion 2.1-base: a diffusers folder or a single file."),
     click.option("--adapter", type=EXISTING, help="The released MagicBokeh weights (lora.pkl), which go with --base."),
@@ -74,14 +54,3 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
     if model is None and base is not None and adapter is not None:
         return checkpoint.merge(checkpoint.read_base(base, mapped=True), checkpoint.read_adapter(adapter, mapped=True), dtype)
     raise click.UsageError("Give either --base and --adapter, or --model.")
-
-
-def load_depth(model: Path, input_size: int, device: torch.device, refine: int = 0) -> Callable[[Tensor], Tensor]:
-    tensors, config = depth.read_depth(model)
-    network = depth.build(tensors, config, model.name).to(device)
-
-    def find(photo: Tensor) -> Tensor:
-        near = depth.disparity(network, photo, input_size)
-        return depth.refine_edges(photo, near, refine, Bar("refine"), device) if refine else near
-
-    return find

@@ -1,18 +1,39 @@
 """Options that several commands share."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from .. import camera, defocus
 from ..lenses import IDEAL, LENSES
+from ..video.sequences import is_pattern
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 EXISTING_FOLDER_TOO = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUTPUT = click.Path(dir_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def frame_rate(value: str) -> Fraction:
+    """Frames per second as a number or a ratio like 30000/1001."""
+    rate = Fraction(value)
+    if rate <= 0:
+        raise ValueError(f"{value} is no rate.")
+    return rate
+
+
+class Pictures(click.Path):
+    """A file, a folder of pictures, or the pattern of their names, such as frames/%04d.png."""
+
+    def convert(self, value, param, ctx):
+        return Path(value) if is_pattern(Path(value)) else super().convert(value, param, ctx)
+
+
+PHOTO_OR_CLIP = Pictures(exists=True, path_type=Path)
+OUTPUT_OR_FOLDER = click.Path(path_type=Path)
 
 
 def point(_ctx, _param, value: str | None) -> tuple[float, float] | None:
@@ -119,6 +140,28 @@ look_options = options(
     click.option("--swirl", type=float, default=0, help="Press of the discs in the corners, 0..1."),
     click.option("--fringing", type=float, default=0, help="Coloured rims, 0..0.5."),
     click.option("--iris", type=EXISTING, help="Picture of the opening, white on black, instead of blades."),
+)
+depth_model_option = click.option(
+    "--depth-model",
+    type=EXISTING_FOLDER_TOO,
+    help="Or the model that finds it, as for `magicbokeh depth`. Portrait photos of phones need neither.",
+)
+input_size_option = click.option(
+    "--input-size",
+    type=click.IntRange(14, 4096),
+    default=518,  # depth.INPUT_SIZE, whose place needs packages that the lens does not
+    show_default=True,
+    help="Shorter side that the depth model sees; more shows finer detail and takes more memory.",
+)
+depth_options = options(
+    input_size_option,
+    click.option(
+        "--refine",
+        type=click.IntRange(0, 64),
+        default=0,
+        show_default=True,
+        help="Move soft edges to where the photo has them: half their width in pixels of the photo. 0: off.",
+    ),
 )
 NORMALIZE = click.Choice(["none", "minmax", "percentile"])
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")

@@ -4,19 +4,24 @@ import torch
 from .. import defocus, files, sampler
 from ..focal_plane import tilted
 from ..renderer import load_renderer
-from .inputs import Bar, compute_device, find_focus, find_k, read_disparity, read_portrait_photo
-from .models import compute_dtype, depth_options, dtype_option, load_depth, model_options, read_weights
-from .options import DEPTH_MAP, EXISTING, EXISTING_FOLDER_TOO, NORMALIZE, device_option, output_option, scene_options
+from .inputs import Bar, compute_device, find_focus, find_k, load_depth, read_disparity, read_portrait_photo
+from .models import compute_dtype, dtype_option, model_options, read_weights
+from .options import (
+    DEPTH_MAP,
+    EXISTING,
+    NORMALIZE,
+    depth_model_option,
+    depth_options,
+    device_option,
+    output_option,
+    scene_options,
+)
 
 
 @click.command()
 @click.argument("photo", type=EXISTING)
 @click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
-@click.option(
-    "--depth-model",
-    type=EXISTING_FOLDER_TOO,
-    help="Or the model that finds it, as for `magicbokeh depth`. Portrait photos of phones need neither.",
-)
+@depth_model_option
 @depth_options
 @scene_options
 @click.option(

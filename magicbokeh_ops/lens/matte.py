@@ -10,7 +10,7 @@ What is coarse is known for the whole picture in cells, from a survey; what is f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -242,9 +242,20 @@ def _evened(light: Tensor, alpha: Tensor, mixed: Tensor) -> list[Callable[[Tenso
     return sides
 
 
+def softened(sides: Sides, split: Split) -> Sides:
+    """The same sides; where the matte's outline is hard, coverage is that which the photo's colours tell."""
+    hard = (_range(sides.alpha, EDGE_REACH) == 1) & ~_near_mixed(sides.alpha)
+    return replace(sides, alpha=torch.where(hard & (split.near_radius > split.far_radius), split.near_weight, sides.alpha))
+
+
+def _near_mixed(alpha: Tensor) -> Tensor:
+    mixed = (alpha > 0) & (alpha < 1)
+    return widen(mixed.to(alpha)[None], EDGE_REACH)[0] > 0
+
+
 def with_matte(split: Split, sides: Sides, colors: tuple[Tensor, Tensor], radii: tuple[Tensor, Tensor]) -> Split:
     """A split in which the pixels around the outline of a matte are mixed as it says, where it counts and its sides differ by an edge."""
-    here = sides.counts & (_range(sides.alpha, EDGE_REACH) > 0) & (radii[0] - radii[1] >= EDGE)
+    here = sides.counts & _near_mixed(sides.alpha) & (radii[0] - radii[1] >= EDGE)
     return Split(
         torch.where(here, colors[0], split.near_color),
         torch.where(here, sides.alpha, split.near_weight),

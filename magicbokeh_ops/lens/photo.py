@@ -13,7 +13,7 @@ from . import edges, matte
 from .bins import Bins
 from .compose import Report
 from .edges import EDGE, Split, split_edges
-from .matte import Matte, unmix, with_matte
+from .matte import Matte, softened, unmix, with_matte
 from .plate import both, cut_out, in_front
 from .settings import Settings
 from .tiles import BAND, bands
@@ -105,6 +105,8 @@ class Photo:
         if self.plate is None:
             split = split_edges(light, torch.where(sides.alpha >= 0.5, *radii), self.has_lamps, report)
             return [with_matte(split, sides, unmix(light, sides.alpha, sides.near_color, sides.far_color), radii)]
+        split = split_edges(light, torch.where(sides.alpha >= 0.5, *radii), self.has_lamps, report)
+        sides = softened(sides, split)
         plate = torch.where(sides.alpha > 0, self._light(self.plate, radii[1], self._opaque, rows, cols), light)
         subject, _ = unmix(light, sides.alpha, sides.near_color, plate, far_is_known=True)
         front = split_edges(cut_out(light, subject, sides, self.coverages), radii[0], self.has_lamps, report)

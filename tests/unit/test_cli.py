@@ -46,7 +46,7 @@ def run(folder, *arguments, code=0):
 def test_the_lens_needs_few_packages(scene):
     """Of what is not there, a command tells which extra brings it."""
     folder, _, _ = scene
-    absent = ["safetensors", "transformers", "diffusers", "OpenEXR", "kornia", "peft", "accelerate", "pydantic", "yaml"]
+    absent = ["safetensors", "transformers", "diffusers", "OpenEXR", "av", "kornia", "peft", "accelerate", "pydantic", "yaml"]
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); from magicbokeh_ops.cli import main; main()"
 
     def call(*arguments):

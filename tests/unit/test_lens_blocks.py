@@ -68,6 +68,20 @@ def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_ey
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("with_plate", [False, True], ids=["matte", "plate"])
+def test_memory_of_a_matte_stays_within_what_is_promised(monkeypatch, with_plate):
+    monkeypatch.setattr(tiles, "TILE", 512)
+    size = (500, 720)
+    image = noise(1, 3, *size)
+    disparity, matte = (F.interpolate(noise(1, 1, 10, 14, seed=seed), size=size, mode="bilinear") for seed in (1, 2))
+    given = {"matte": (20 * matte - 9.5).clamp(0, 1)} | ({"background": image.flip(-1)} if with_plate else {})
+    radius = 10 * float((disparity - 0.5).abs().amax())
+    taken = peak_of(lambda: render(image, disparity, 0.5, 10, **given))
+    promised = lens.memory_needed(size, radius, matte=True, background=with_plate)
+    assert promised / 8 < taken - image.nbytes < promised
+
+
+@pytest.mark.slow
 def test_memory_follows_the_block():
     """50 megapixels in 3 GiB, 200 in 6, of which 0.8 and 3.2 are what tiles that fade into each other add up in."""
     for radius in (24, 64, 128, 200):

@@ -4,13 +4,15 @@ from functools import cache
 
 import pytest
 import torch
+from pymatting import estimate_foreground_ml
 from torch import Tensor
 
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
-from magicbokeh_ops.color import linear_to_srgb
+from magicbokeh_ops.color import linear_to_srgb, srgb_to_linear
 from magicbokeh_ops.evaluation.metrics import psnr
 from magicbokeh_ops.lens import render, tiles
+from magicbokeh_ops.lens.matte import Matte, unmix
 from magicbokeh_ops.synthesis.raytrace import Layer, flatten, rays_for, trace
 from magicbokeh_ops.synthesis.scenes import three_layers
 from magicbokeh_ops.windows import widen
@@ -84,6 +86,38 @@ def test_a_wrong_matte_costs_little(wrong, cost, soft):
     _, _, disparity, alpha, _, _ = scene()
     disparity = spoil(disparity, 7, 1.5, -1.0) if soft else disparity
     assert sum(gain(disparity, layer, matte=wrong(alpha)) for layer in range(3)) / 3 > -cost
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 12])
+def test_colours_of_both_sides_are_closer_than_pymattings(seed):
+    """Estimated by Germer et al. (2020), as the package of its authors does."""
+    layers, photo, disparity, alpha, plate, _ = scene(seed)
+    light, alpha = srgb_to_linear(photo)[0], alpha[0]
+    rows, cols = (slice(0, length) for length in alpha.shape[-2:])
+    known = Matte(alpha, 3, alpha.device)
+    known.survey(light, disparity[0], rows)
+    known.finish()
+    sides = known.sides(light, disparity[0], rows, cols)
+    near, far = unmix(light, alpha, sides.near_color, sides.far_color)
+    assert (alpha * near + (1 - alpha) * far - light).abs().max() < 1e-6
+    pixels, shares = light.movedim(0, -1).double().numpy(), alpha[0].double().numpy()
+    theirs = estimate_foreground_ml(pixels, shares, return_background=True)
+    truth = layers[0].color, srgb_to_linear(plate)[0]
+    mixed = (alpha > 0.02) & (alpha < 0.98)
+    for ours, other, true, weight in zip((near, far), theirs, truth, (alpha, 1 - alpha)):
+        errors = [(((one - true) ** 2) * weight * mixed).sum() for one in (ours, torch.from_numpy(other).movedim(-1, 0))]
+        assert errors[0] < errors[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_the_outline_of_a_hard_mask_is_soft_as_the_photo(layer):
+    """A segmenter's mask knows no mixed pixels; the photo has them all the same."""
+    _, _, disparity, alpha, plate, behind = scene()
+    mask = (alpha > 0.5).float()
+    assert gain(disparity, layer, matte=mask) > -0.1
+    assert gain(disparity, layer, matte=mask, background=plate, background_disparity=behind) > 0
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
-from magicbokeh_ops.lens import edges, kernels, matte, pyramid
+from magicbokeh_ops.lens import edges, kernels, matte, plate, pyramid
 from magicbokeh_ops.model import strips
 from magicbokeh_ops.synthesis import dataset
 from magicbokeh_ops.training import run
@@ -57,12 +57,22 @@ def written(name: str, write: Callable, read: Callable) -> Callable:
     return call
 
 
+def split_and_sides(alpha: Tensor, color: Tensor) -> tuple[edges.Split, matte.Sides]:
+    one = torch.ones_like(alpha)
+    return edges.Split(color, alpha, one, color / 2, -one), matte.Sides(color, one, color / 2, one, alpha, alpha < 0.9)
+
+
 def mixed_by(alpha: Tensor, color: Tensor) -> edges.Split:
     """A split by a matte, of a picture whose two sides are 3 pixels of blur apart."""
-    counts, one = alpha < 0.9, torch.ones_like(alpha)
-    split = edges.Split(color, one, one, color / 2, one)
-    sides = matte.Sides(color, one, color / 2, one, alpha, counts)
+    split, sides = split_and_sides(alpha, color)
+    one = torch.ones_like(alpha)
     return matte.with_matte(split, sides, (color, color / 2), (2 * one, -one))
+
+
+def two_pictures(alpha: Tensor, color: Tensor) -> list[dict]:
+    split, sides = split_and_sides(alpha, color)
+    subject = alpha - 0.5
+    return [vars(one) for one in plate.both(plate.in_front(split, sides, subject, -alpha), split, subject, 3)]
 
 
 def sample(*pictures: Tensor) -> dataset.Sample:
@@ -112,6 +122,12 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "camera.from_disparity": (camera.from_disparity, [plane()]),
     "camera.dioptres_per_unit": (lambda near: camera.dioptres_per_unit(near, 0.7, 0.4, 2.0), [plane(1)]),
     "focal_plane.tilted": (lambda disparity: focal_plane.tilted(disparity, 0.3, 30.0), [plane()]),
+    "lens.plate.cut_out": (
+        lambda light, alpha: plate.cut_out(light, light / 2, split_and_sides(alpha, light)[1], 3),
+        [photo(1)[0], random(1, 40, 36)],
+    ),
+    "lens.plate.in_front": (two_pictures, [random(1, 40, 36), photo(1)[0]]),
+    "lens.plate.both": (two_pictures, [random(1, 40, 36), photo(1)[0]]),
     "lens.settings.radius_map": (lambda disparity: lens.radius_map(disparity, (40, 36), 0.4, 9.0, tilt=0.2), [plane(1)]),
     "grain.measure": (lambda image: grain.measure(image).sigma, [photo(1, 150, 140)]),
     "grain.add": (

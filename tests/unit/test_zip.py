@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 from tests.support.registry_zip import PACK, git_files, shipped_files, write_zip
 
-LEFT_OUT = ("cli/", "deep_pictures.py", "exr.py", "files.py", "renderer.py", "evaluation/", "synthesis/", "training/")
+LEFT_OUT = ("cli/", "deep_pictures.py", "exr.py", "files.py", "renderer.py", "evaluation/", "synthesis/", "training/", "video/")
 
 
 def test_everything_that_users_need_is_in_and_nothing_else():
