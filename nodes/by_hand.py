@@ -115,5 +115,5 @@ class DisparityByHand(io.ComfyNode):
         )
         masks = {name: mask_to_map(masks, name) for name, masks in things.items() if masks is not None}
         found = ops.stand(room, masks, horizon_tilt, split_things)
-        view = unless_it_fails(lambda: save_view(photo[:1], found), {})
+        view = unless_it_fails(lambda: save_view(photo[:1], found[:1]), {})
         return io.NodeOutput(map_to_mask(found), ui=view)

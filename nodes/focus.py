@@ -1,10 +1,12 @@
 """Where the focus lies: defocus map and focus mask."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..magicbokeh_ops import defocus as ops
 from ..magicbokeh_ops.focal_plane import tilted
-from ..magicbokeh_ops.focus import MODES, THREE_POINTS, choose_focus, focus_on_three
+from ..magicbokeh_ops.focus import MODES, THREE_POINTS, choose_focus, focus_from_point, focus_on_three
+from ..magicbokeh_ops.keys import check_frames, focus_of, k_of, read_keys
 from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
 from .page import save_view, unless_it_fails
@@ -88,6 +90,16 @@ class DefocusMap(io.ComfyNode):
                     for i, at in OTHER_POINTS.items()
                     for axis, place, tooltip in zip("xy", at, OF_POINT)
                 ),
+                widgets.build(
+                    io.String.Input,
+                    "keys",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Focus of a clip that moves: frames, each with a disparity or a point in focus, k and how to move there, such as "
+                    "0: 0.82, 24: (0.4, 0.5) k 12 ease. They count instead of focus_mode, and k if they name it. Set key below the "
+                    "picture writes them.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(
@@ -125,6 +137,7 @@ class DefocusMap(io.ComfyNode):
         falloff=1.0,
         tilt=0.0,
         tilt_direction=0.0,
+        keys="",
         **others,
     ) -> io.NodeOutput:
         disparity = mask_to_map(disparity, "disparity", None)
@@ -140,24 +153,28 @@ class DefocusMap(io.ComfyNode):
             disparity = ops.resize(disparity, size)
         every = ops.match_batch(disparity, frames, "disparity")
         backdrop = every.expand(-1, 3, -1, -1) if photo is None else ops.match_batch(photo, frames, "image")
-        source, given = disparity, {}
-        if focus_mode == "mask" and focus_mask is not None:
-            # A mask may have frames where disparity has one.
-            source, given = every, {"mask": mask_to_map(focus_mask, "focus_mask").to(disparity.device)}
-        elif focus_mode == "box":
-            if photo is None:
-                raise ValueError("image is not connected; focus_box is in pixels of the photo, so focus_mode box needs it.")
-            given = {"box": cls.edges(focus_box, *size)}
-        if focus_mode == THREE_POINTS:
+        focuses, radii = cls.by_keys(keys, every, tilt, tilt_direction)
+        point = (focus_x, focus_y) if focuses is None and focus_mode == "point" else None
+        if focuses is None:
             places = [(focus_x, focus_y)]
             places += [(others.get(f"focus_x{i}", x), others.get(f"focus_y{i}", y)) for i, (x, y) in OTHER_POINTS.items()]
-            focus, tilt, tilt_direction = focus_on_three(source, places, size)
-        else:
-            levelled = tilted(source, tilt, tilt_direction)
-            focus = choose_focus(levelled, focus_mode, value=focus, point=(focus_x, focus_y), size=size, **given)
+            source, given = disparity, {}
+            if focus_mode == "mask" and focus_mask is not None:
+                # A mask may have frames where disparity has one.
+                source, given = every, {"mask": mask_to_map(focus_mask, "focus_mask").to(disparity.device)}
+            elif focus_mode == "box":
+                if photo is None:
+                    raise ValueError("image is not connected; focus_box is in pixels of the photo, so focus_mode box needs it.")
+                given = {"box": cls.edges(focus_box, *size)}
+            if focus_mode == THREE_POINTS:
+                focus, tilt, tilt_direction = focus_on_three(source, places, size)
+            else:
+                levelled = tilted(source, tilt, tilt_direction)
+                focus = choose_focus(levelled, focus_mode, value=focus, point=places[0], size=size, **given)
+            focuses = per_frame(focus, frames, "focus")
+        if radii is None:
+            radii = per_frame(k, frames, "k")
         lens = (focus_range, falloff, tilt, tilt_direction)
-        point = (focus_x, focus_y) if focus_mode == "point" else None
-        focuses, radii = per_frame(focus, frames, "focus"), per_frame(k, frames, "k")
         legend = None
         # Drawn whether it is connected or not: what ComfyUI keeps of this node also serves a link that is made later.
         defocus, overlay = new_output(frames, *size), new_output(frames, *size, 3)
@@ -171,11 +188,25 @@ class DefocusMap(io.ComfyNode):
             shown = focus_overlay(backdrop[i : i + 1].float(), near.to(backdrop.device), *setting, point, legend, *lens)
             overlay[i] = shown[0].movedim(0, -1)
             progress.next_part()
-        view = unless_it_fails(lambda: save_view(backdrop[:1], ops.resize(disparity[:1], size)), {})
+        view = unless_it_fails(lambda: save_view(backdrop, every), {})
         named = dict(zip(("focus_range", "falloff", "tilt", "tilt_direction"), lens))
         found = {"mode": focus_mode, "focus": focuses[0], "k": radii[0], **named}  # of the frame that the page shows
-        focus, k = (one if isinstance(one, int | float) else each for one, each in ((focus, focuses), (k, radii)))
+        # One number where all frames have the same, as nodes of other packs want it.
+        focus, k = (each[0] if len(set(each)) == 1 else each for each in (focuses, radii))
         return io.NodeOutput(defocus, focus, overlay, k, *lens, ui={**view, "magicbokeh_focus": [found]})
+
+    @staticmethod
+    def by_keys(keys: str, disparity: Tensor, tilt: float, direction: float) -> tuple[list[float] | None, list[float] | None]:
+        """Focus and k of each frame, None where keys say nothing of them."""
+        if not keys.strip():
+            return None, None
+        pull = read_keys(keys)
+        check_frames(pull, len(disparity))
+
+        def look(frame: int, point: tuple[float, float]) -> float:
+            return focus_from_point(tilted(disparity[frame : frame + 1], tilt, direction), *point)
+
+        return focus_of(pull, len(disparity), look), k_of(pull, len(disparity))
 
     @staticmethod
     def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:

@@ -33,7 +33,7 @@ class FocusNode extends ViewNode {
       name: "focus_view",
       type: "MAGICBOKEH_FOCUS_VIEW",
       label: text.focus,
-      widgets: [...POINTS.flat(), "focus", "k", "focus_mode", "focus_range", "falloff", "tilt", "tilt_direction"],
+      widgets: [...POINTS.flat(), "focus", "k", "focus_mode", "focus_range", "falloff", "tilt", "tilt_direction", "keys"],
     });
   }
 
@@ -56,6 +56,7 @@ class FocusNode extends ViewNode {
       lens: this.lens(),
       mode,
       value: value("focus"),
+      keys: value("keys"),
       view: VIEWS.includes(this.node.properties.magicbokeh_view) ? this.node.properties.magicbokeh_view : "map",
       connected: isConnected(this.node, "image"),
       missing: this.missing(mode),
@@ -94,12 +95,13 @@ class FocusNode extends ViewNode {
   }
 
   /** point: [x, y], and which of the points it is. */
-  set({ point, which = 0, k, view }) {
+  set({ point, which = 0, k, keys, view }) {
     if (point) {
       POINTS[which].forEach((name, i) => this.put(name, point[i]));
       if (this.get().mode !== THREE_POINTS) this.put("focus_mode", "point");
     }
     this.put("k", k);
+    this.put("keys", keys);
     if (view) this.node.properties.magicbokeh_view = view;
     this.node.graph?.setDirtyCanvas(true, true);
   }
@@ -144,8 +146,9 @@ class FocusNode extends ViewNode {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const kept = {
       source,
-      photo: output.magicbokeh_photo[0],
-      disparity: output.magicbokeh_disparity[0],
+      photos: output.magicbokeh_photo,
+      disparities: output.magicbokeh_disparity,
+      frames: output.magicbokeh_frames,
       found: output.magicbokeh_focus[0],
       size: output.magicbokeh_size,
     };
@@ -161,9 +164,10 @@ class FocusNode extends ViewNode {
     return kept?.source === source ? kept : null;
   }
 
-  async pictures({ photo, disparity, found, size }) {
-    const pictures = await Promise.all([photo, disparity].map((file) => load(address(file))));
-    return [...pictures, found, size];
+  async pictures({ photos, disparities, frames: [count, ...frames], found, size }) {
+    const each = (files) => Promise.all(files.map((file) => load(address(file))));
+    const [shown, packed] = await Promise.all([each(photos), each(disparities)]);
+    return [shown.map((photo, i) => ({ frame: frames[i], photo, packed: packed[i] })), count, found, size];
   }
 }
 

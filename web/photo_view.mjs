@@ -10,9 +10,10 @@ const STYLE = `
 .magicbokeh-view output{position:absolute;inset:auto 0 0 0;padding:2px 6px;background:#000b;color:#fff;font-size:11px;pointer-events:none}
 .magicbokeh-view div:last-child{display:flex;gap:4px;flex-wrap:wrap}
 .magicbokeh-view button{flex:1 1 auto;font:inherit;padding:2px 6px;border:1px solid #8888;border-radius:4px;background:var(--comfy-input-bg,#0004);color:inherit;cursor:pointer}
+.magicbokeh-view [role=slider]:focus-visible{outline:2px solid #4af}
 .magicbokeh-view button[aria-pressed=true]{background:#4af;color:#000}`;
 
-function element(name, attributes = {}, ...children) {
+export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);

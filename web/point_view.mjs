@@ -21,6 +21,11 @@ export class PointView extends PhotoView {
     return points;
   }
 
+  /** Those that arrow keys move. */
+  startOf({ points }) {
+    return points;
+  }
+
   paintPoints(context, place, state) {
     this.pointsOf(state).forEach(([x, y], i, { length }) => {
       const [across, down] = [place.x + x * place.width, place.y + y * place.height];
@@ -52,24 +57,29 @@ export class PointView extends PhotoView {
   }
 
   point(event) {
-    const { stage, model } = this;
+    const { stage } = this;
     const place = this.place();
-    const state = model.get();
+    const state = this.model.get();
     if (!place || state.locked) return;
     const point = pointAt(event.clientX, event.clientY, stage.getBoundingClientRect(), stage.clientWidth, place);
     if (event.type === "pointerdown") this.taken = nearest(this.pointsOf(state), point, place);
-    model.set({ point, which: this.taken });
+    this.move(point, this.taken);
     this.redraw();
+  }
+
+  move(point, which) {
+    this.model.set({ point, which });
   }
 
   press(key, event) {
     const move = step(key, event);
     if (!move) return false;
-    const { points, locked } = this.model.get();
-    if (!locked) {
+    const state = this.model.get();
+    const points = this.startOf(state);
+    if (!state.locked) {
       const which = this.taken < points.length ? this.taken : 0;
       const point = points[which].map((value, i) => Math.round(clamp(value + move[i], 0, 1) * 1e4) / 1e4);
-      this.model.set({ point, which });
+      this.move(point, which);
     }
     return true;
   }

@@ -1,5 +1,6 @@
 // The focus view: its element, and what it draws. Knows nothing of ComfyUI.
 
+import { ClipKeys } from "./clip_keys.mjs";
 import { makeLens } from "./lens.mjs";
 import { focusFromPoint, focusMap, levelled, planeThrough, unpack } from "./optics.mjs";
 import { PointView } from "./point_view.mjs";
@@ -23,8 +24,8 @@ function pixels(picture, side, smooth = true) {
 /**
  * The element that shows the photo, takes clicks and keys, and draws what will be sharp.
  *
- * model: get() -> {points, k, range, falloff, tilt, direction, mode, value, view, lens, linked, locked, connected, missing} of the
- * node; zoom(); set({point: [x, y], which} or {k} or {view}); getDepth(); done(), after a change by key or wheel, for undo.
+ * model: get() -> {points, k, range, falloff, tilt, direction, mode, value, keys, view, lens, linked, locked, connected, missing} of
+ * the node; zoom(); set({point: [x, y], which} or {k} or {keys} or {view}); getDepth(); done(), after a change by key or wheel, for undo.
  * lens: {aperture, nearScale, farScale, leftOut, own}: names of what the preview does not show, and {key, value, name} of what the lens
  * has been given itself.
  * text: the words to show.
@@ -33,26 +34,52 @@ export class FocusView extends PointView {
   constructor(model, text) {
     super(model, text, VIEWS);
     this.button("depth", () => this.model.getDepth());
+    this.clip = new ClipKeys(this);
     this.listenToWheel();
   }
 
   /** Those in focus, if some are and they are known. */
-  pointsOf({ mode, points }) {
+  pointsOf(state) {
+    const { mode, points } = state;
+    if (this.clip.keysOf(state)?.length) return this.clip.pointsOf(state);
     return ["point", THREE_POINTS].includes(mode) && points.flat().every((part) => part !== undefined) ? points : [];
+  }
+
+  startOf(state) {
+    const keyed = this.clip.keysOf(state)?.length ? this.clip.pointsOf(state) : [];
+    return keyed.length ? keyed : state.points;
+  }
+
+  move(point, which) {
+    if (this.clip.keysOf(this.model.get())?.length) this.clip.change({ point, focus: undefined });
+    else super.move(point, which);
   }
 
   /** Show an <img>, and forget the depth. */
   setPhoto(photo) {
     this.depth = null;
+    this.clip.forget();
     super.setPhoto(photo);
   }
 
-  /** Show what a run has found. found: {mode, focus, ...}; size: of the photo that the node had, in pixels, which k counts in. */
-  setDepth(photo, packed, found, size) {
+  /**
+   * Show what a run has found. shots: {frame, photo, packed} of one or more frames, of count in all; found: {mode, focus, ...};
+   * size: of the photo that the node had, in pixels, which k counts in.
+   */
+  setDepth(shots, count, found, size) {
+    const known = shots.map(({ frame, photo, packed }) => {
+      const { data, width, height } = pixels(packed, Infinity, false);
+      return { frame, photo, disparity: unpack(data), width, height };
+    });
+    this.clip.load(known, count);
+    this.setShot(this.clip.shot, found, size);
+  }
+
+  /** Show one of the frames. */
+  setShot({ photo, ...whole }, found, size) {
     this.photo = photo;
-    const whole = pixels(packed, Infinity, false);
+    const { disparity } = whole;
     const small = pixels(photo, MAP_SIDE);
-    const disparity = unpack(whole.data);
     const [w, h] = [small.width, small.height];
     const near = new Float32Array(w * h);
     for (let r = 0; r < h; r++) {
@@ -71,6 +98,9 @@ export class FocusView extends PointView {
   plane(state) {
     const { depth } = this;
     const { mode, value, tilt, direction } = state;
+    const keyed = this.clip.here(state);
+    if (keyed?.focus !== undefined) return { focus: keyed.focus, tilt, direction };
+    if (keyed?.waits) return null;
     if (mode === "value" && value !== undefined) return { focus: value, tilt, direction };
     const points = this.pointsOf(state);
     if (depth && points.length) {
@@ -85,8 +115,10 @@ export class FocusView extends PointView {
     return foundTilt === tilt && foundDirection === direction ? { focus, tilt, direction } : null;
   }
 
-  paint(context, place, state, density) {
-    const plane = this.plane(state);
+  paint(context, place, given, density) {
+    const plane = this.plane(given);
+    const state = { ...given, k: this.clip.here(given)?.k ?? given.k };
+    this.clip.draw(density, given);
     this.hint.textContent = this.describe(state, plane);
     if (!place) return;
     let picture = this.photo;
@@ -124,6 +156,7 @@ export class FocusView extends PointView {
 
   describe(state, plane) {
     const [{ text }, { k, mode, view, lens, linked, connected, missing }] = [this, state];
+    if (this.clip.keysOf(state) === null) return text.notKeys;
     if (missing) return text.needs.replace("{mode}", text.values[mode] ?? mode).replace("{input}", missing);
     if (!this.photo) return connected ? text.noDepth : text.noPhoto;
     if (this.stale) return text.stale;
@@ -131,9 +164,11 @@ export class FocusView extends PointView {
     const points = this.pointsOf(state);
     if (!plane) return points.length > 1 ? text.onLine : text.notYet;
     const percent = (part) => `${Math.round(100 * part)} %`;
-    const where = points.length === 1 ? points[0].map(percent).join(", ") : text.values[mode] ?? mode;
+    const by = this.clip.here(state)?.focus === undefined ? text.values[mode] ?? mode : text.byKeys;
+    const where = points.length === 1 ? points[0].map(percent).join(", ") : by;
     const tilt = plane.tilt ? `, ${text.tilt} ${plane.tilt.toFixed(2)}` : "";
-    const said = [`${text.focus} ${plane.focus.toFixed(3)} (${where})${tilt}, K ${k}`];
+    const said = [`${text.focus} ${plane.focus.toFixed(3)} (${where})${tilt}, K ${Math.round(100 * k) / 100}`];
+    if (this.clip.count > 1) said.push(text.frame.replace("{frame}", this.clip.frame).replace("{count}", this.clip.count));
     if (linked) said.push(text.linked);
     if (view === "preview") {
       const shown = { ...state, ...plane };
@@ -172,7 +207,10 @@ export class FocusView extends PointView {
   }
 
   aperture(step) {
-    this.model.set({ k: Math.max(0, this.model.get().k + step) });
+    const state = this.model.get();
+    const k = Math.max(0, (this.clip.here(state)?.k ?? state.k) + step);
+    if (this.clip.keysOf(state)?.length) this.clip.changeK(k);
+    else this.model.set({ k });
     this.redraw();
   }
 }

@@ -50,8 +50,9 @@ export class ViewNode {
     return app.canvas.ds.scale;
   }
 
+  /** What was changed by keys, wheel or a button: the page takes its snapshots for undo at mouseup. */
   done() {
-    this.view.stage.dispatchEvent(new Event("change", { bubbles: true }));
+    this.view.stage.dispatchEvent(new MouseEvent("mouseup", { bubbles: true }));
   }
 
   isReadOnly() {

@@ -10,7 +10,7 @@ from magicbokeh_ops.demo import ASSETS
 
 # Widgets that came later, with their defaults.
 LATER = {"focus_range": 0, "falloff": 1, "tilt": 0, "tilt_direction": 0}
-LATER |= {"focus_x2": 0.25, "focus_y2": 0.75, "focus_x3": 0.75, "focus_y3": 0.75}
+LATER |= {"focus_x2": 0.25, "focus_y2": 0.75, "focus_x3": 0.75, "focus_y3": 0.75, "keys": ""}
 
 
 def near(x: float, y: float) -> dict:

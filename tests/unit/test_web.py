@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from magicbokeh_ops import defocus
+from magicbokeh_ops import defocus, keys
 from magicbokeh_ops.aperture import FRINGES
 from magicbokeh_ops.by_hand import room
 from magicbokeh_ops.demo import ASSETS
@@ -93,6 +93,31 @@ def rooms() -> list[dict]:
     return found
 
 
+KEYS = (
+    "0: 0.82, 24: 0.31 ease",
+    "10: (0.25, 0.5) k 12; 20: 1 hold; 50: .2 k 30 ease in",
+    "5: k 3\n 30: k 40 ease out",
+    "0: (0, 1), 40: (1, 0) linear, 59: 0.5 k 0 ease in and out",
+)
+NO_KEYS = ("0.82", "0: 2", "0: 0.5 fast", "0: 0.5, 0: 0.6", "3: k -1", "3:", "-1: 0.5", "1: (0.5)")
+
+
+def pulls() -> list[dict]:
+    """Keys, and what they make of 60 frames."""
+    found = []
+    for text in KEYS:
+        pull = keys.read_keys(text)
+        focus = keys.focus_of(pull, 60, lambda frame, point: (frame + 100 * point[0] + 10 * point[1]) / 200)
+        found.append({"text": text, "focus": focus, "k": keys.k_of(pull, 60)})
+    return found
+
+
+@pytest.mark.parametrize("text", NO_KEYS)
+def test_what_is_no_key_is_refused(text):
+    with pytest.raises(ValueError, match="keys has"):
+        keys.read_keys(text)
+
+
 def vectors() -> dict:
     torch.manual_seed(0)
     out = {
@@ -103,6 +128,8 @@ def vectors() -> dict:
         "apertures": apertures(),
         "lenses": LENSES,
         "rooms": rooms(),
+        "keys": pulls(),
+        "noKeys": NO_KEYS,
     }
     integers = torch.tensor([0, 1, 255, 256, 40000, 65535])
     packed = torch.stack([integers // 256, integers % 256, torch.zeros(6).long(), torch.full((6,), 255)], 1)
