@@ -392,8 +392,8 @@ MEASURE = """async (view) => {
   Object.assign(shown.root.style, { position: "fixed", inset: "0 auto auto 0", width: "512px", height: "560px", zIndex: 9999 });
   document.body.append(shown.root);
   const found = Object.values(app.nodeOutputs).find((output) => output.magicbokeh_photo);
-  const pictures = await Promise.all([found.magicbokeh_photo[0], found.magicbokeh_disparity[0]].map(load));
-  shown.setDepth(...pictures, found.magicbokeh_focus[0], found.magicbokeh_size);
+  const [photo, packed] = await Promise.all([found.magicbokeh_photo[0], found.magicbokeh_disparity[0]].map(load));
+  shown.setDepth([{ frame: 0, photo, packed }], 1, found.magicbokeh_focus[0], found.magicbokeh_size);
   shown.dragging = view === "map";
   const times = [];
   for (let i = 0; i < (view === "map" ? 61 : 15); i++) {

@@ -119,5 +119,7 @@ def test_the_keyboard_is_enough(clip):
         clip.page.keyboard.press(pressed)
         clip.wait(500)
     values = clip.values()
-    assert f"k {values['k']}" in values["keys"] and f"k {values['k'] + 2}" in values["keys"], "the key before keeps the k there was"
+    assert f"k {values['k']}" in values["keys"] and f"k {values['k'] + 2}" in values["keys"], (
+        "the key before keeps the k there was"
+    )
     assert not clip.errors
