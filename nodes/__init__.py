@@ -9,6 +9,7 @@ from .demo import DemoPhoto
 from .depth import FindDisparity, LoadDepthModel
 from .disparity import DisparityFrom
 from .focus import DefocusMap, FocusMask
+from .focus_track import FocusTrack
 from .lens import LensBlur, Sweep
 from .matte import MatteFromDisparity
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
@@ -32,6 +33,7 @@ class MagicBokehExtension(ComfyExtension):
             Camera,
             DefocusMap,
             FocusMask,
+            FocusTrack,
             MatteFromDisparity,
             LensBlur,
             Sweep,

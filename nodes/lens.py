@@ -20,7 +20,7 @@ from .links import is_used
 from .look import LINEAR, SRGB, layer_inputs, look_inputs, look_outputs, take_aperture, take_layers
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output, planes_to_image
-from .values import per_frame, refuse_lists
+from .values import check_numbers, per_frame, refuse_lists
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,6 @@ class Block:
 
 
 OF_RADIUS = ("near_scale", "far_scale", "focus_range", "falloff", "tilt", "tilt_direction")
-
-
-def check_numbers(**numbers: float) -> None:
-    """Raise ValueError for what a link may bring, but no widget takes."""
-    for name, value in numbers.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value:g}; it is a number of 0 or more.")
 
 
 def render_frames(

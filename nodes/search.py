@@ -30,6 +30,11 @@ _WORDS = {
         "相机, 光圈值, 焦距, 对焦距离, 超焦距, 传感器尺寸, 等效焦距, 视角",
         "カメラ, F値, 焦点距離, 撮影距離, 過焦点距離, センサーサイズ, 35mm換算, 画角",
     ),
+    "MagicBokehFocusTrack": (
+        "follow focus, focus tracking, track focus, subject tracking, focus keyframes, keyframe focus, video autofocus, focus puller",
+        "跟焦, 对焦跟踪, 焦点跟踪, 对焦关键帧, 视频对焦",
+        "フォローフォーカス, ピント追従, フォーカストラッキング, ピントのキーフレーム, 動画のピント",
+    ),
     "MagicBokehFocusMask": (
         "in focus mask, focus mask, sharp region",
         "清晰区域",

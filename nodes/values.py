@@ -13,6 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 
 
+def check_numbers(**numbers: float) -> None:
+    """Raise ValueError for what a link may bring, but no widget takes."""
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value:g}; it is a number of 0 or more.")
+
+
 def per_frame(value: Any, frames: int, name: str) -> list[float]:
     """A number for each frame of what a FLOAT socket has brought: one for all, or one each.
 
@@ -54,7 +61,7 @@ def refuse_lists(hidden: Any, frames: int, *names: str) -> None:
         if _is_list(prompt, inputs.get(name)):
             raise ValueError(
                 f"{name} comes as one of ComfyUI's lists, so that this node would make all {frames} frames anew with each of its values; "
-                "connect a node that gives all values at once, such as Focus Track."
+                "connect a node that gives all values at once, such as Video Focus Track."
             )
 
 

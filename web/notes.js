@@ -1,5 +1,5 @@
 // What a node says of itself on its face: which model files are missing, before a run would end for want of them; after a run, what
-// a portrait photo has brought along, and what a camera will make of a scene.
+// a portrait photo has brought along, what a camera will make of a scene, and where a focus track has lost its subject.
 
 import { app } from "../../scripts/app.js";
 import { locatorOf, registerOnce, replaceStale, watch, widgetOf, wordsOfPage } from "./graph.mjs";
@@ -22,7 +22,7 @@ const DEPTH = {
 };
 const [AUTOMATIC, NO_BASE] = ["automatic", "none (merged file)"];
 const MARGIN = 8; // pixels above and below together
-const TELLING = ["MagicBokehPortraitPhoto", "MagicBokehCamera"]; // after a run
+const TELLING = ["MagicBokehPortraitPhoto", "MagicBokehCamera", "MagicBokehFocusTrack"]; // after a run
 const LIKE_A_BASE = /2[-_.]1[-_.](512|base)/i;
 
 /** Value and choices of a widget, null where another node gives the value. */

@@ -13,6 +13,7 @@ WORDS = {
         "MagicBokehMatteFromDisparity": ([], ["matting", "alpha matte", "hair mask", "trimap", "cut out subject"]),
         "MagicBokehDisparityTouchUp": ([], ["touch up depth", "edit depth map", "fix depth", "paint depth", "depth brush"]),
         "MagicBokehDisparityByHand": ([], ["depth by hand", "manual depth", "draw depth", "ground plane", "horizon line"]),
+        "MagicBokehFocusTrack": ([], ["follow focus", "focus tracking", "focus keyframes"]),
         "MagicBokehSampler": ([], ["refocus"]),
     },
     "zh": {
@@ -23,6 +24,7 @@ WORDS = {
         "MagicBokehMatteFromDisparity": (["抠图"], ["抠像", "发丝遮罩", "三分图"]),
         "MagicBokehDisparityTouchUp": ([], ["修正深度图", "深度修补", "绘制深度"]),
         "MagicBokehDisparityByHand": ([], ["手动深度", "地平线", "绘画深度"]),
+        "MagicBokehFocusTrack": (["跟焦"], ["焦点跟踪", "对焦关键帧"]),
         "MagicBokehSampler": ([], ["重新对焦"]),
     },
     "ja": {
@@ -33,6 +35,7 @@ WORDS = {
         "MagicBokehMatteFromDisparity": ([], ["マッティング", "髪の毛マスク", "切り抜き", "トライマップ"]),
         "MagicBokehDisparityTouchUp": ([], ["深度の修正", "デプス編集", "深度を塗る"]),
         "MagicBokehDisparityByHand": ([], ["手動の深度", "地平線", "絵画の深度"]),
+        "MagicBokehFocusTrack": (["ピント追従"], ["フォローフォーカス", "フォーカストラッキング"]),
         "MagicBokehSampler": ([], ["リフォーカス"]),
     },
 }

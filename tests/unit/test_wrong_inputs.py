@@ -67,6 +67,21 @@ WRONG = {
     "page as a photo": ("PortraitPhoto", "page.jpg", {"image": "page.jpg"}),
     "photo of floats": ("PortraitPhoto", "float.tif", {"image": "float.tif"}),
     "refine below 0 of a portrait": ("PortraitPhoto", "refine", {"image": "magicbokeh_demo.jpg", "refine": -1}),
+    # Video Focus Track
+    "no photos for a point": ("FocusTrack", "image", {"disparity": ramp(3)}),
+    "no mask to follow": ("FocusTrack", "subject_mask", {**LENS, "follow": "mask"}),
+    "no boxes to follow": ("FocusTrack", "boxes", {**LENS, "follow": "box"}),
+    "boxes of other frames": ("FocusTrack", "boxes", {**LENS, "follow": "box", "boxes": [[0, 0, 9, 9]] * 2}),
+    "words as boxes": ("FocusTrack", "boxes", {**LENS, "follow": "box", "boxes": "on the left"}),
+    "words as keys": ("FocusTrack", "keys", {**LENS, "follow": "keys", "keys": "near, then far"}),
+    "a key after the end": ("FocusTrack", "keys", {**LENS, "follow": "keys", "keys": "0: 0.5, 24: 0.4"}),
+    "a frame after the end": ("FocusTrack", "point_frame", {**LENS, "point_frame": 3}),
+    "a point beside the photo": ("FocusTrack", "point_x", {**LENS, "point_x": 1.5}),
+    "speed below 0": ("FocusTrack", "max_speed", {**LENS, "max_speed": -1.0}),
+    "smoothing of NaN": ("FocusTrack", "smoothing", {**LENS, "smoothing": NAN}),
+    # A number for each frame
+    "focus of other frames": ("LensBlur", "focus", {**LENS, "focus": [0.1, 0.2]}),
+    "k of other frames": ("DefocusMap", "k", {"disparity": ramp(3), "k": [0.1, 0.2]}),
     # Disparity From Photo
     "photo in 0..255": ("FindDisparity", "image", {"depth_model": DEPTH_MODEL, "image": 255 * photo()}),
     "photo with NaN": ("FindDisparity", "image", {"depth_model": DEPTH_MODEL, "image": with_pixel(photo(), NAN)}),

@@ -89,6 +89,7 @@ def golden(name, folder="inputs"):
 IMAGES = {
     "photo": noise,
     "batch of 3": lambda: noise(3),
+    "batch of 3 that stands still": lambda: noise().repeat(3, 1, 1, 1),
     "batch of 100": lambda: noise(100, 64, 64),
     "rgba": lambda: noise(channels=4),
     "daylight with a lamp": lambda: noise() * 5 + 500 * (ramp() > 0.98)[..., None],
