@@ -17,7 +17,7 @@ from ..magicbokeh_ops.sweep import EASINGS, sweep
 from . import widgets
 from .devices import compute_device, free_everything, halved_to_fit, smaller_until_it_fits
 from .links import is_used
-from .look import LINEAR, SRGB, layer_inputs, look_inputs, look_outputs, take_aperture, take_layers
+from .look import LINEAR, SRGB, layer_inputs, look_inputs, look_outputs, motion_inputs, take_aperture, take_layers
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output, planes_to_image
 from .values import check_numbers, per_frame, refuse_lists
@@ -33,7 +33,7 @@ class Block:
         return Block(max(self.pixels // 2, lens.TILE**2))
 
 
-OF_RADIUS = ("near_scale", "far_scale", "focus_range", "falloff", "tilt", "tilt_direction")
+OF_RADIUS = ("near_scale", "far_scale", "focus_range", "falloff", "tilt", "tilt_direction", "breathing")
 
 
 def render_frames(
@@ -128,6 +128,7 @@ class LensBlur(io.ComfyNode):
                 ),
                 *look_inputs(),
                 *layer_inputs(),
+                *motion_inputs(),
             ],
             outputs=[io.Image.Output(display_name="image"), *look_outputs()],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -169,6 +170,7 @@ class Sweep(io.ComfyNode):
                 io.Combo.Input("easing", options=EASINGS, default="ease in and out", tooltip="How the move starts and stops."),
                 *look_inputs(),
                 *layer_inputs(),
+                *motion_inputs(),
             ],
             outputs=[io.Image.Output(display_name="images"), *look_outputs()],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],

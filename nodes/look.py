@@ -165,6 +165,21 @@ def layer_inputs() -> list:
     ]
 
 
+def motion_inputs() -> list:
+    """Widgets for what a focus that moves does to the picture."""
+    return [
+        widgets.fraction(
+            "breathing",
+            0.0,
+            "How much larger the picture gets as the focus moves from the farthest to the nearest point, as with most lenses. 0.05 is "
+            "much. 0 = it stays.",
+            high=0.5,
+            optional=True,
+            advanced=True,
+        )
+    ]
+
+
 def take_layers(look: dict[str, Any]) -> dict[str, torch.Tensor]:
     """What is given of `layer_inputs`, taken out of `look`: planes (N, C, h, w) by their name in `lens.render`."""
     readers = {

@@ -24,7 +24,7 @@ const NEEDED = { mask: ["focus_mask"], box: ["image", "focus_box"] }; // inputs 
 
 const POINTS = [["focus_x", "focus_y"], ["focus_x2", "focus_y2"], ["focus_x3", "focus_y3"]];
 const PASSED_ON = { range: "focus_range", falloff: "falloff", tilt: "tilt", direction: "tilt_direction" }; // outputs for the lens
-const NOT_IN_PREVIEW = ["highlight_boost", "grain"]; // widgets of the lens
+const NOT_IN_PREVIEW = ["highlight_boost", "grain", "breathing"]; // widgets of the lens
 
 class FocusNode extends ViewNode {
   constructor(node) {

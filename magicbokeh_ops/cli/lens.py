@@ -56,6 +56,9 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 @click.option("--highlight-boost", type=click.FloatRange(0), default=0, help="Stops of light given back to blurred highlights.")
 @click.option("--near-scale", type=click.FloatRange(0), default=1, help="Factor on the blur in front of the focus.")
 @click.option("--far-scale", type=click.FloatRange(0), default=1, help="Factor on the blur behind the focus.")
+@click.option(
+    "--breathing", type=click.FloatRange(0, 1), default=0, help="How much larger the picture is with the nearest in focus."
+)
 @click.option("--grain", type=click.FloatRange(0, 1), default=0, help="Noise put back where the blur takes it, 1 = all.")
 @click.option("--grain-seed", type=int, default=0, help="Another number gives other grain.")
 @click.option(
@@ -79,7 +82,7 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 )
 def lens_command(
     photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction,
-    convention, layer, normalize, lens, iris, highlight_boost, near_scale, far_scale, grain, grain_seed, matte, background, save_radius,
+    convention, layer, normalize, lens, iris, highlight_boost, near_scale, far_scale, breathing, grain, grain_seed, matte, background, save_radius,
     save_iris, quality, fps, resume, device, output, **more,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out.
@@ -152,6 +155,7 @@ def lens_command(
         "falloff": falloff,
         "tilt": tilt,
         "tilt_direction": tilt_direction,
+        "breathing": breathing,
     }
     look = {"aperture": aperture, "highlight_boost": highlight_boost, "grain": grain, "device": device}
     if moves:

@@ -28,7 +28,7 @@ from .bins import Bins
 from .compose import Composer
 from .edges import Split
 from .photo import Photo
-from .settings import Settings
+from .settings import Settings, magnified
 from .tiles import BAND, Block, Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
@@ -63,6 +63,7 @@ def render(
     matte: Tensor | None = None,
     background: Tensor | None = None,
     background_disparity: Tensor | None = None,
+    breathing: float = 0.0,
 ) -> Tensor:
     """Photograph `image` through a thin lens (paper Eq. 1 gives the radius; the renderer is our own).
 
@@ -84,6 +85,7 @@ def render(
     disparity of each side comes from its pixels well inside.
     background: (B or 1, 3, H, W), the photo without the subject (a clean plate), which shows what is hidden; needs `matte`.
     background_disparity: (B or 1, 1, h, w) of it, else that of the photo around the subject is continued.
+    breathing: share by which the picture is larger with the nearest point in focus than with the farthest, 0..1.
 
     A radius goes up to half the longer side of the image, beyond which all is one haze.
     Returns (B, 3, H, W), with `alpha` (B, 4, H, W), of at least 0 in sRGB, and up to 1 where the photo holds no more and nothing is
@@ -95,6 +97,8 @@ def render(
             raise ValueError(f"{name} is {value}; it is a number of 0 or more.")
     if highlight_boost > STRONGEST_BOOST:
         raise ValueError(f"highlight_boost is {highlight_boost:g}; it goes from 0 to {STRONGEST_BOOST:g} stops.")
+    if not 0 <= breathing <= 1:
+        raise ValueError(f"breathing is {breathing}; it goes from 0 (none) to 1 (twice as large).")
     if not 0 <= grain <= 1:
         raise ValueError(f"grain is {grain}; it goes from 0 (none) to 1 (as much as the photo has).")
     if color_space not in COLOR_SPACES:
@@ -129,6 +133,14 @@ def render(
     signed_radius(ends, focus, k, focus_range, falloff, tilt, tilt_direction)  # refuses what can't be a focus or an aperture
     seeds = [grain_seed] * frames if isinstance(grain_seed, int) else grain_seed
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
+    if breathing:
+        given = (image, disparity, alpha, matte, background, background_disparity)
+        image, disparity, alpha, matte, background, background_disparity = (
+            None
+            if planes is None
+            else torch.cat([magnified(one[None], 1 + breathing * at) for one, at in zip(planes, focuses)])
+            for planes in given
+        )
     photos = [
         Photo(
             image[i],

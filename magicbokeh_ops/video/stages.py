@@ -45,5 +45,6 @@ def photographed(
             frame.alpha = None if frame.alpha is None else result[:, 3:]
             if frame.rest is not None:
                 radius = radius_map(frame.disparity, frame.rest.shape[-2:], frame.focus, frame.k, **shape)
-                frame.rest = frame.rest * (1 - radius.abs()).clamp(min=0)  # where it is sharp
+                # Where it is sharp, and nothing has moved.
+                frame.rest = frame.rest * (1 - radius.abs()).clamp(min=0) * (shape.get("breathing", 0) == 0)
         yield frame
