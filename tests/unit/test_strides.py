@@ -42,6 +42,7 @@ from magicbokeh_ops.lens import edges, kernels, matte, plate, pyramid, settings
 from magicbokeh_ops.model import strips
 from magicbokeh_ops.synthesis import dataset
 from magicbokeh_ops.training import run
+from tests.support.clip_calls import CLIP_CALLS
 from tests.support.layouts import check_layouts, photo, plane, random
 from tests.support.network_calls import NETWORK_CALLS, ROUNDING
 
@@ -82,6 +83,7 @@ def sample(*pictures: Tensor) -> dataset.Sample:
 # What is called with tensors only, and with what. Values are drawn anew where a function asks for a kind of them.
 CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     **NETWORK_CALLS,
+    **CLIP_CALLS,
     "cli.inputs.find_focus": (lambda disparity: inputs.find_focus(disparity, None, (0.4, 0.6), None), [plane(1)]),
     "clips.is_finite": (clips.is_finite, [photo()]),
     "clips.extremes": (lambda values: clips.extremes(lambda: values), [plane()]),

@@ -1,0 +1,32 @@
+"""Functions of clips that are called with tensors only, and with what: a part of the table in tests/unit/test_strides.py."""
+
+from collections.abc import Callable
+
+import av
+from torch import Tensor
+
+from magicbokeh_ops.tracking import cuts
+from magicbokeh_ops.video import codes, depths, signal, transfer
+from tests.support.layouts import photo, plane, random
+
+QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # a display matrix
+
+
+def through_a_frame(levels: Tensor) -> list[Tensor]:
+    """Codes (40, 36), written to a frame as all three planes of it, and read."""
+    frame = av.VideoFrame(36, 40, "yuv444p")
+    codes.write_planes(frame, [levels.byte()] * 3, 8)
+    return codes.read_planes(frame, codes.coding_of(frame))
+
+
+CLIP_CALLS: dict[str, tuple[Callable, list[Tensor]]] = {
+    "tracking.cuts.find_cuts": (lambda clip: cuts.find_cuts(iter(clip.split(1))), [photo(4)]),
+    "video.codes.write_planes": (through_a_frame, [255 * random(40, 36)]),
+    "video.depths.together": (lambda clip: depths.together(clip.split(1)), [plane(3, 600, 530)]),
+    "video.signal.turned": (lambda planes: signal.turned(planes, QUARTER), [photo(1)]),
+    "video.signal.turned_back": (lambda planes: signal.turned_back(planes, QUARTER), [photo(1)]),
+    "video.transfer.pq_to_linear": (transfer.pq_to_linear, [random(1, 3, 20, 18)]),
+    "video.transfer.linear_to_pq": (transfer.linear_to_pq, [4 * random(1, 3, 20, 18)]),
+    "video.transfer.hlg_to_linear": (transfer.hlg_to_linear, [random(1, 3, 20, 18)]),
+    "video.transfer.linear_to_hlg": (transfer.linear_to_hlg, [4 * random(1, 3, 20, 18)]),
+}
