@@ -22,7 +22,7 @@ TRIED = ["mps", "directml"]
 on_all = pytest.mark.parametrize("back_end", TRIED)
 
 # Networks that lie on the CPU, and what only the command line does: evaluation on the CPU, training on CUDA.
-ELSEWHERE = ("model.strips.", "evaluation.", "files.", "synthesis.", "training.")
+ELSEWHERE = ("model.strips.", "evaluation.", "files.", "synthesis.", "training.", "video.")
 # With Fourier transforms, which nodes give to the CPU where they can't be.
 FOURIER = [
     (name, "directml")

@@ -84,6 +84,14 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "MagicBokehDefocusMap, mask": (defocus_map(focus_mode="mask"), [plane(), photo(), plane(1, 60, 54)]),
     "MagicBokehDefocusMap, box": (defocus_map(focus_mode="box", focus_box=BOX), [plane(), photo(), plane()]),
     "MagicBokehDefocusMap, subject": (defocus_map(focus_mode="nearest subject"), [plane(1, 20, 18), photo(), plane()]),
+    "MagicBokehFocusTrack": (
+        lambda disparity, picture: run(nodes.FocusTrack, disparity=disparity, image=picture, keys="1: k 9")[:3],
+        [plane(3), photo(3)],
+    ),
+    "MagicBokehFocusTrack, mask": (
+        lambda disparity, mask: run(nodes.FocusTrack, disparity=disparity, subject_mask=mask, follow="mask")[:3],
+        [plane(3), plane(3)],
+    ),
     "MagicBokehFocusMask": (
         lambda defocus: run(nodes.FocusMask, defocus=defocus, threshold=0.5, smooth=1, min_area=0.02),
         [plane()],
