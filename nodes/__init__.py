@@ -13,6 +13,7 @@ from .lens import LensBlur, Sweep
 from .matte import MatteFromDisparity
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 from .portrait import PortraitPhoto
+from .steady import SteadyDisparity
 from .touch_up import DisparityTouchUp
 
 folders.register_model_folders()
@@ -27,6 +28,7 @@ class MagicBokehExtension(ComfyExtension):
             LoadDepthModel,
             FindDisparity,
             DisparityFrom,
+            SteadyDisparity,
             DisparityTouchUp,
             DisparityByHand,
             Camera,
