@@ -1,7 +1,7 @@
 """Disparity of a clip that stands still, from that of a network which sees each frame alone.
 
 Three things flicker in such maps: scale and shift, which a network finds anew for every frame; blotches; and edges that swim around
-those of the photo. For each frame, up to four before and four after it are looked at, along the motion in the photo (`flow.py`).
+those of the photo. For each frame, up to six before and six after it are looked at, along the motion in the photo (`flow.py`).
 
 1. Scale and shift. From each frame to the next, a robust line through the disparities of what is seen in both. What the lines say in a
    row is the path that the clip's scale takes, and a frame gets the mean of the path around it, as in a steadied camera. Neither errors
@@ -26,7 +26,7 @@ from .flow import enlarged, find_flow, warp
 from .planes import check_image, check_map, check_same_shape, match_batch, resize
 from .windows import widen
 
-REACH = 4  # frames looked at before and after each
+REACH = 6  # frames looked at before and after each
 FLOW_SIDE = 448  # pixels of the longer side in which motion is found
 ASTRAY = (
     0.5,
@@ -145,7 +145,7 @@ def steadied(
 
 def memory_needed(size: Sequence[int]) -> int:
     """Upper bound in bytes of what `steady` takes on a device for maps of `size` (height, width), by measurement."""
-    return 160 * size[0] * size[1] + 2**28
+    return 270 * size[0] * size[1] + 2**28
 
 
 def _see(disparity: Tensor, image: Tensor, device: torch.device | str) -> _Seen:

@@ -167,7 +167,7 @@ def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
 def test_steadying_holds_its_maps_and_what_it_looks_at(monkeypatch):
     monkeypatch.setattr(host.nodes.steady.steady, "find_flow", lambda first, _second: torch.zeros_like(first[:, :2]))
     inputs = {"disparity": lambda count: near(count)[:, ::4, ::4], "image": lambda count: image(1)[:, ::4, ::4]}
-    few, many = (beyond_outputs(host.nodes.SteadyDisparity, count, inputs) for count in (12, 24))
+    few, many = (beyond_outputs(host.nodes.SteadyDisparity, count, inputs) for count in (16, 28))
     assert many - few < FRAME // 16, (few, many)
 
 
