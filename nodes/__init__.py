@@ -14,6 +14,7 @@ from .lens import LensBlur, Sweep
 from .matte import MatteFromDisparity
 from .model import LoadMagicBokeh, MaskedAttention, Sampler, SaveCheckpoint
 from .portrait import PortraitPhoto
+from .steady import SteadyDisparity
 from .touch_up import DisparityTouchUp
 
 folders.register_model_folders()
@@ -28,6 +29,7 @@ class MagicBokehExtension(ComfyExtension):
             LoadDepthModel,
             FindDisparity,
             DisparityFrom,
+            SteadyDisparity,
             DisparityTouchUp,
             DisparityByHand,
             Camera,

@@ -60,6 +60,11 @@ _WORDS = {
         "反转深度, 深度归一化",
         "深度反転, 深度の正規化",
     ),
+    "MagicBokehSteadyDisparity": (
+        "depth flicker, deflicker depth, flickering depth, video depth, temporal consistency, stabilize depth, smooth depth over time",
+        "深度闪烁, 去闪烁, 视频深度, 时间一致性, 稳定深度",
+        "深度のちらつき, ちらつき除去, 動画の深度, 時間的一貫性, 深度の安定化",
+    ),
     "MagicBokehDisparityTouchUp": (
         "touch up depth, edit depth map, fix depth, paint depth, depth brush, depth retouching",
         "修改深度, 修正深度图, 深度修补, 绘制深度",

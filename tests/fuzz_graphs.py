@@ -21,6 +21,7 @@ LARGE = 600_000
 SOCKETS = {
     "DisparityFrom": {"depth": "grey", "image": "image"},
     "FindDisparity": {"image": "image"},
+    "SteadyDisparity": {"disparity": "map", "image": "image"},
     "DisparityTouchUp": {"disparity": "map", "mask": "mask", "image": "image"},
     "DisparityByHand": {"image": "image", "things": "mask", "things_2": "mask", "things_3": "mask", "things_4": "mask"},
     "Camera": {"depth": "grey", "image": "image"},
@@ -35,6 +36,7 @@ SOCKETS = {
 OUTPUTS = {
     "DisparityFrom": ["map"],
     "FindDisparity": ["map"],
+    "SteadyDisparity": ["map"],
     "DisparityTouchUp": ["map"],
     "DisparityByHand": ["map"],
     "Camera": ["map", "number", "number"],

@@ -15,7 +15,7 @@ from ..video.depths import FlatDepths, GivenDepths
 from ..video.encoders import check_ending
 from ..video.reading import VIDEOS, Clip, Frame
 from ..video.sequences import Sequence, SequenceWriter, is_pattern
-from ..video.stages import focused, photographed
+from ..video.stages import focused, near_new, photographed, steadied
 from ..video.writing import ClipWriter
 from .inputs import Bar, load_network
 
@@ -72,16 +72,25 @@ def photograph(
     shape: dict[str, Any],
     look: dict[str, Any],
     *,
+    steadiness: float,
     grain_seed: int,
     quality: float,
     resume: bool,
 ) -> None:
-    """Read, work on and write all frames. Ctrl+C and SIGTERM end it with a file that plays."""
+    """Read, work on and write all frames. Ctrl+C and SIGTERM end it with a file that plays.
+
+    steadiness: 0 to 1, how much flicker of the disparity is taken out.
+    """
     writer = open_output(output, source, quality, resume)
     with Stop() as stop:
         try:
             frames = source.frames(writer.is_done, writer.pass_on)
-            frames = focused(depths(frames), focus, k)
+            if steadiness:
+                frames = near_new(frames, writer.is_done, source.count)
+                frames = steadied(depths(frames), source.space, steadiness, stop.check, look["device"])
+            else:
+                frames = depths(frames)
+            frames = focused(frames, focus, k)
             frames = photographed(frames, source.space, shape, look, grain_seed, lambda _done, _steps: stop.check())
             done = _write(frames, writer, source.count, stop)
         finally:

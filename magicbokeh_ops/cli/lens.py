@@ -72,6 +72,11 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 )
 @click.option("--fps", type=frame_rate, default="24", show_default=True, help="Frames per second of a video made of pictures.")
 @click.option("--resume", is_flag=True, help="Go on with a clip where an earlier run of this command stopped.")
+@click.option(
+    "--steady",
+    type=click.FloatRange(0, 1),
+    help="Takes flicker out of a clip's disparity, 1 = all that can be. [default: 1 with --depth-model, 0 with --disparity]",
+)
 @device_option
 @click.option(
     "--output",
@@ -82,8 +87,8 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 )
 def lens_command(
     photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction,
-    convention, layer, normalize, lens, iris, highlight_boost, near_scale, far_scale, breathing, grain, grain_seed, matte, background, save_radius,
-    save_iris, quality, fps, resume, device, output, **more,
+    convention, layer, normalize, lens, iris, highlight_boost, near_scale, far_scale, breathing, grain, grain_seed, matte, background,
+    save_radius, save_iris, quality, fps, resume, steady, device, output, **more,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out.
 
@@ -159,7 +164,21 @@ def lens_command(
     }
     look = {"aperture": aperture, "highlight_boost": highlight_boost, "grain": grain, "device": device}
     if moves:
-        photograph(source, output, depths, focus, k, shape, look, grain_seed=grain_seed, quality=quality, resume=resume)
+        if steady is None:
+            steady = 0 if depth_model is None else 1  # maps that are given may have been made with care
+        photograph(
+            source,
+            output,
+            depths,
+            focus,
+            k,
+            shape,
+            look,
+            steadiness=steady,
+            grain_seed=grain_seed,
+            quality=quality,
+            resume=resume,
+        )
     else:
         layers = {}
         if matte is not None:

@@ -38,9 +38,9 @@ class FoundDepths:
         self.sample = stretch(found, *self.ends)
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """A stage that gives frames their disparity, but for those that are done."""
+        """A stage that gives frames their disparity, but for those that are done and have no new ones near."""
         for frame in frames:
-            if not frame.is_done:
+            if frame.is_near_new or not frame.is_done:
                 photo = self._photo(frame.image)
                 near = stretch(self._estimate(photo), *self.ends)
                 frame.disparity = refine_edges(photo, near, self.refine, device=self.device) if self.refine else near

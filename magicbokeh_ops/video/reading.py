@@ -38,7 +38,8 @@ class Frame:
 
     image: (1, 3, H, W), upright, in the colours of its clip. is_done: it is in the output already, by an earlier run; no more is needed
     than what stages remember of it. alpha: (1, 1, H, W). start, duration: in the time base of the clip.
-    rest: what of the R'G'B' an image can't hold. Set by stages: disparity, (1, 1, h, w) in [0, 1]; focus and k, as for `lens.render`.
+    rest: what of the R'G'B' an image can't hold. is_near_new: `steadied` looks at it for a frame that is not done.
+    Set by stages: disparity, (1, 1, h, w) in [0, 1]; focus and k, as for `lens.render`.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Frame:
     start: int = 0
     duration: int = 1
     rest: Tensor | None = None
+    is_near_new: bool = False
     disparity: Tensor = field(init=False)
     focus: float = field(init=False)
     k: float = field(init=False)

@@ -1,8 +1,15 @@
 """Stages that frames go through on their way from one file to the other."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from .. import steady
+from ..color import linear_to_srgb
 from ..lens import radius_map, render
 from .reading import Frame
 
@@ -11,6 +18,48 @@ def focused(frames: Iterable[Frame], focus: float, k: float) -> Iterator[Frame]:
     """One focus and one aperture for the whole clip."""
     for frame in frames:
         frame.focus, frame.k = focus, k
+        yield frame
+
+
+def near_new(frames: Iterable[Frame], is_done: Callable[[int], bool], count: int) -> Iterator[Frame]:
+    """Marks frames that `steadied` looks at for a frame that is not done. is_done: of an index below count."""
+    for frame in frames:
+        around = range(max(0, frame.index - steady.REACH), min(count, frame.index + steady.REACH + 1))
+        frame.is_near_new = not all(map(is_done, around))
+        yield frame
+
+
+def steadied(
+    frames: Iterable[Frame],
+    space: str,
+    strength: float,
+    check: Callable[[], None],
+    device: torch.device | str | None = None,
+) -> Iterator[Frame]:
+    """Frames with a disparity that stands still, some frames later, but for those without new ones near.
+
+    space: colours of the frames. strength, check, device: as for `steady.steadied`.
+    """
+    for is_near_new, some in groupby(frames, lambda frame: frame.is_near_new):
+        if is_near_new:
+            yield from _steadied(some, space, strength, check, device)
+        else:
+            yield from some
+
+
+def _steadied(
+    frames: Iterable[Frame], space: str, strength: float, check: Callable[[], None], device: torch.device | str | None
+) -> Iterator[Frame]:
+    held: deque[Frame] = deque()
+
+    def seen() -> Iterator[tuple[Tensor, Tensor]]:
+        for frame in frames:
+            held.append(frame)
+            yield frame.disparity, frame.image if space == "srgb" else linear_to_srgb(frame.image)
+
+    for near in steady.steadied(seen(), strength, check, device):
+        frame = held.popleft()
+        frame.disparity = near
         yield frame
 
 

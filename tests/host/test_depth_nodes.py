@@ -89,6 +89,26 @@ def test_touch_ups_in_a_row(host):
     assert row[4] == pytest.approx(0.7, abs=0.01) and row[60] == pytest.approx(60 / 63, abs=0.01)
 
 
+def steady(disparity: str, image: str, strength: float = 1) -> dict:
+    return {
+        "disparity": node("TestMask", kind=disparity),
+        "image": node("TestImage", kind=image),
+        "steady": node("MagicBokehSteadyDisparity", disparity=["disparity", 0], image=["image", 0], strength=strength),
+        "probe": node("TestProbe", mask=["steady", 0]),
+    }
+
+
+def test_steady_disparity(host):
+    """The first of five frames sees all of them; its own scale is 0.8, the mean 0.88."""
+    found = host.found(steady("jumping", "photo"))
+    assert found["shape"] == [5, 48, 64] and found["contiguous"]
+    assert found["row"] == pytest.approx([0.88 * i / 63 for i in range(64)], abs=0.01)
+    assert host.found(steady("jumping", "photo", 0))["row"] == pytest.approx([0.8 * i / 63 for i in range(64)], abs=1e-6)
+    assert host.found(steady("batch of 3", "batch of 3"))["row"] == pytest.approx([i / 63 for i in range(64)], abs=1e-6)
+    assert "image has 3 frames for 5 of disparity" in host.error(steady("jumping", "batch of 3"))
+    assert "different aspect ratio" in host.error(steady("square", "photo"))
+
+
 def by_hand(image: str, thing: str | None = None, **changes) -> dict:
     settings = {"horizon": 0.25, "near_end": 1, "horizon_tilt": 0, "back_wall": 0, "left_wall": 0, "right_wall": 0}
     settings |= {"vanishing_x": 0.5, "split_things": False}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import av
 from torch import Tensor
 
+from magicbokeh_ops import flow, steady
 from magicbokeh_ops.tracking import cuts
 from magicbokeh_ops.video import codes, depths, signal, transfer
 from tests.support.layouts import photo, plane, random
@@ -20,6 +21,10 @@ def through_a_frame(levels: Tensor) -> list[Tensor]:
 
 
 CLIP_CALLS: dict[str, tuple[Callable, list[Tensor]]] = {
+    "flow.find_flow": (flow.find_flow, [photo(2), photo(2).roll(1, -1)]),
+    "flow.enlarged": (lambda found: flow.enlarged(found, (60, 50)), [random(1, 2, 40, 36)]),
+    "flow.warp": (flow.warp, [photo(2), 6 * random(2, 2, 40, 36) - 3]),
+    "steady.steady": (lambda disparity, clip: steady.steady(disparity, clip), [plane(3), photo(3)]),
     "tracking.cuts.find_cuts": (lambda clip: cuts.find_cuts(iter(clip.split(1))), [photo(4)]),
     "video.codes.write_planes": (through_a_frame, [255 * random(40, 36)]),
     "video.depths.together": (lambda clip: depths.together(clip.split(1)), [plane(3, 600, 530)]),

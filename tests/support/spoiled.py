@@ -27,6 +27,40 @@ def spoil(disparity: Tensor, blur: int, right: float, down: float) -> Tensor:
     return F.grid_sample(disparity, grid, padding_mode="border", align_corners=False)
 
 
+def spoil_clip(
+    maps: list[Tensor],
+    seed: int,
+    change: float = 0.05,
+    noise: float = 0.01,
+    swim: float = 1.0,
+    blur: int = 5,
+) -> list[Tensor]:
+    """Maps (1, 1, H, W) of a clip as a network makes them that sees each frame alone.
+
+    change: by which scale and shift differ from frame to frame, at most and evenly, without a mean over the clip, which nobody could
+    know. noise: spread of errors that are 6 pixels wide. swim: pixels by which edges lie beside the true ones, in waves 24 pixels long,
+    others in every frame. blur: as for `spoil`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scales, shifts = change * (2 * torch.rand(2, len(maps), generator=generator) - 1)
+    height, width = maps[0].shape[-2:]
+
+    def waves(channels: int, length: float) -> Tensor:
+        """Smooth noise of spread 1."""
+        coarse = torch.randn(1, channels, round(height / length) + 3, round(width / length) + 3, generator=generator)
+        smooth = F.interpolate(coarse, size=(height, width), mode="bicubic")
+        return smooth / smooth.std()
+
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    result = []
+    for near, scale, shift in zip(maps, scales - scales.mean(), shifts - shifts.mean()):
+        beside = torch.stack([x, y], -1) + swim * waves(2, 24)[0].movedim(0, -1)
+        grid = beside * 2 / torch.tensor([width, height]) - 1
+        moved = F.grid_sample(spoil(near, blur, 0, 0), grid[None], padding_mode="border", align_corners=False)
+        result.append((moved * (1 + scale) + shift + noise * waves(1, 6)).clamp(0, 1))
+    return result
+
+
 def compare(seed: int, maps: dict) -> list[dict[str, tuple[float, float]]]:
     """PSNR near edges and of the whole picture for each of the maps, with the focus on each of a scene's layers."""
     layers = three_layers(SIZE, MARGIN, seed)

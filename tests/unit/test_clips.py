@@ -163,6 +163,14 @@ def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
         check(host.nodes.Sampler, {"model": model, "vae": None, "image": rgba, "defocus": near})
 
 
+@pytest.mark.slow
+def test_steadying_holds_its_maps_and_what_it_looks_at(monkeypatch):
+    monkeypatch.setattr(host.nodes.steady.steady, "find_flow", lambda first, _second: torch.zeros_like(first[:, :2]))
+    inputs = {"disparity": lambda count: near(count)[:, ::4, ::4], "image": lambda count: image(1)[:, ::4, ::4]}
+    few, many = (beyond_outputs(host.nodes.SteadyDisparity, count, inputs) for count in (16, 28))
+    assert many - few < FRAME // 16, (few, many)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("changes", [{}, {"smooth_range": 2, "refine": 1}])
 def test_depth_holds_its_maps(monkeypatch, changes, dtype):

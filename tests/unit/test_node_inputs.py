@@ -45,6 +45,7 @@ PICTURES = {
     "defocus map": lambda image: host.run(host.nodes.DefocusMap, image=image, disparity=ramp()),
     "disparity from": lambda image: host.run(host.nodes.DisparityFrom, image=image, depth=ramp(), refine=2),
     "touch-up": lambda image: host.run(host.nodes.DisparityTouchUp, image=image, disparity=ramp(), mask=ramp(), edge=2),
+    "steady": lambda image: host.run(host.nodes.SteadyDisparity, image=image, disparity=ramp(2)),
     "matte": lambda image: host.run(host.nodes.MatteFromDisparity, image=image, disparity=(ramp() > 0.5).float(), reach=1),
 }
 SAMPLED = {"sampler": lambda image: sampled(image, ramp())}
@@ -62,6 +63,7 @@ MASKS = {
     ),
     "disparity of Defocus Map": lambda mask: host.run(host.nodes.DefocusMap, disparity=mask),
     "disparity of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=mask, mask=ramp()),
+    "disparity of Steady": lambda mask: host.run(host.nodes.SteadyDisparity, disparity=mask, image=noise()),
     "mask of Touch-Up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=1 - ramp(), mask=mask),
     "things of By Hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "disparity of Matte": lambda mask: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=mask),
@@ -289,6 +291,7 @@ SHAPES = {
     "disparity from": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask),
     "refine": lambda mask: host.run(host.nodes.DisparityFrom, image=noise(), depth=mask, refine=2),
     "touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, image=noise(), disparity=mask, mask=ramp()),
+    "steady": lambda mask: host.run(host.nodes.SteadyDisparity, image=noise(), disparity=mask),
     "mask of touch-up": lambda mask: host.run(host.nodes.DisparityTouchUp, disparity=ramp(), mask=mask),
     "by hand": lambda mask: host.run(host.nodes.DisparityByHand, image=noise(), things=mask),
     "camera": lambda mask: host.run(host.nodes.Camera, image=noise(), depth=mask),
@@ -322,6 +325,10 @@ def test_counts_of_frames_are_named_as_they_are():
         (lambda: host.run(host.nodes.DefocusMap, image=noise(2), disparity=ramp(3)), "image has 2 frames for 3 of disparity"),
         (lambda: host.run(host.nodes.DisparityFrom, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
         (lambda: host.run(host.nodes.Camera, image=noise(2), depth=ramp(3)), "image has 2 frames for 3 of depth"),
+        (
+            lambda: host.run(host.nodes.SteadyDisparity, image=noise(2), disparity=ramp(3)),
+            "image has 2 frames for 3 of disparity",
+        ),
         (
             lambda: host.run(host.nodes.MatteFromDisparity, image=noise(2), disparity=ramp(3)),
             "image has 2 frames for 3 of disparity",
@@ -381,6 +388,7 @@ def test_linked_numbers_are_checked(bad):
             "^depth_ratio is",
         ),
         (lambda: host.run(host.nodes.FocusMask, defocus=ramp(), smooth=-1), "^smooth is -1"),
+        (lambda: host.run(host.nodes.SteadyDisparity, image=noise(), disparity=ramp(), strength=bad), "^strength"),
         (lambda: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), step=bad), "^step is"),
         (lambda: host.run(host.nodes.MatteFromDisparity, image=noise(), disparity=ramp(), reach=-2), "^reach is -2"),
         (lambda: host.run(host.nodes.DisparityFrom, depth=ramp(), image=noise(), refine=-1), r"^reach \(refine\) is -1"),

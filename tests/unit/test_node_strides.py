@@ -61,6 +61,10 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
         lambda depth, picture: run(nodes.DisparityFrom, depth=depth, image=picture, refine=2),
         [plane(), photo()],
     ),
+    "MagicBokehSteadyDisparity": (
+        lambda disparity, picture: run(nodes.SteadyDisparity, disparity=disparity, image=picture, strength=1.0),
+        [plane(3), photo(3)],
+    ),
     "MagicBokehDisparityTouchUp": (
         lambda disparity, mask, picture: run(
             nodes.DisparityTouchUp,

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from magicbokeh_ops import defocus, depth, files, lens
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.cli.inputs import load_network
+from magicbokeh_ops.steady import REACH, steady
 from magicbokeh_ops.video import depths, estimated, reading
 from magicbokeh_ops.video.reading import Clip
 from magicbokeh_ops.video.sequences import Sequence
@@ -181,6 +182,40 @@ def test_a_photo_takes_a_depth_model_too(tmp_path):
     near = defocus.normalize(depth.disparity(load_network(DEPTH, torch.device("cpu")), photo, 56))
     expected = lens.render(photo, near, 0.5, 5)
     assert (files.read_photo(tmp_path / "out.npy")[0] - expected).abs().max() < 1e-6
+
+
+@pytest.mark.slow
+def test_a_steadied_clip_is_gone_on_with(tmp_path, monkeypatch):
+    """Frames that are new have all around them that they had in one go, and the network sees no more than that."""
+    write_clip(tmp_path / "clip.mkv", scene, 30)
+    asked = (tmp_path / "clip.mkv", "--depth-model", DEPTH, "--input-size", 56, "--focus", 0.5, "--k", 4)
+    call(*asked, "-o", tmp_path / "plain", "--steady", 0)
+    call(*asked, "-o", tmp_path / "frames")
+    whole = [path.read_bytes() for path in sorted((tmp_path / "frames").iterdir())]
+    plain = [path.read_bytes() for path in sorted((tmp_path / "plain").iterdir())]
+    assert len(whole) == 30 and sum(one != other for one, other in zip(whole, plain)) > 20
+    missing = {3, 4, 28}
+    for index in missing:
+        (tmp_path / "frames" / f"{index:05d}.png").unlink()
+    estimate, seen = estimated.estimate, []
+    monkeypatch.setattr(estimated, "estimate", lambda *given: seen.append(1) or estimate(*given))
+    call(*asked, "-o", tmp_path / "frames", "--resume")
+    assert [path.read_bytes() for path in sorted((tmp_path / "frames").iterdir())] == whole
+    near = {i for i in range(30) if any(abs(i - index) <= REACH for index in missing)}
+    assert len(seen) == 30 + len(near)  # the first look, and what is needed
+
+
+def test_maps_that_are_given_are_steadied_if_asked(clip):
+    jumping = [(nearness(i)[0] * (1 - 0.1 * (i % 2))).round() for i in range(12)]
+    write_clip(clip / "jumping.mkv", lambda i: [jumping[i], *nearness(i)[1:]], 12)
+    asked = (clip / "clip.mkv", "-d", clip / "jumping.mkv", "--normalize", "none", "--focus", 0, "--k", 6)
+    for name, more in (("given", ()), ("off", ("--steady", 0)), ("on", ("--steady", 1))):
+        call(*asked, "-o", clip / f"{name}.mkv", *more)
+    given, off, on = (batch(clip / f"{name}.mkv") for name in ("given", "off", "on"))
+    assert torch.equal(given, off) and not torch.equal(given, on)
+    photos, maps = batch(clip / "clip.mkv"), torch.cat([*Clip(clip / "jumping.mkv").levels()])
+    expected = lens.render(photos, steady(maps, photos), 0, 6)
+    assert (on - expected).abs().max() < 3 / 1023
 
 
 def test_pictures_in_and_out(clip):

@@ -109,6 +109,11 @@ WRONG = {
     "refine without the photo": ("DisparityFrom", "refine", {"depth": ramp(), "refine": 3}),
     "refine below 0": ("DisparityFrom", "refine", {"depth": ramp(), "image": photo(), "refine": -1}),
     "depth_ratio of 1": ("DisparityFrom", "depth_ratio", {"depth": ramp(), "convention": "depth (near = black)", "depth_ratio": 1.0}),
+    # Steady Disparity
+    "disparity to steady in 0..255": ("SteadyDisparity", "disparity", {"disparity": 255 * ramp(), "image": photo()}),
+    "disparity to steady of another shape": ("SteadyDisparity", "disparity", {"disparity": ramp(1, 66, 66), "image": photo()}),
+    "photos to steady by for other frames": ("SteadyDisparity", "image", {"disparity": ramp(3), "image": photo(2)}),
+    "strength of 2": ("SteadyDisparity", "strength", {"disparity": ramp(), "image": photo(), "strength": 2.0}),
     # Disparity Touch-Up
     "no disparity to touch up": ("DisparityTouchUp", "disparity", {**TOUCH_UP, "disparity": None}),
     "disparity to touch up in 0..255": ("DisparityTouchUp", "disparity", {**TOUCH_UP, "disparity": 255 * ramp()}),

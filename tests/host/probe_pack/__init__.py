@@ -116,6 +116,7 @@ MASKS = {
     "ramp": ramp,
     "batch of 2": lambda: ramp(2),
     "batch of 3": lambda: ramp(3),
+    "jumping": lambda: ramp(5) * torch.tensor([0.8, 1, 0.8, 1, 0.8]).view(-1, 1, 1),
     "small": lambda: ramp(1, 12, 16),
     "two-dimensional": lambda: ramp()[0],
     "half": lambda: ramp().half(),
