@@ -218,19 +218,20 @@ def _mended(held: Sequence[_Seen], here: int, strength: float, check: Callable[[
     device, size = frame.small.device, frame.disparity.shape[-2:]
     image, given = _on(device, frame.image).clamp(0, 1), _on(device, frame.disparity)
     highest, lowest = widen(image, 1), -widen(-image, 1)
-    values, weights = [target.scale * given + target.shift], [torch.ones_like(given)]
+    values, weights = (given.new_empty(len(lines), 1, *size) for _ in range(2))
+    values[0], weights[0] = target.scale * given[0] + target.shift, 1
     others = (other for way, direction in zip(ways, (1, -1)) for other in _flows(way, direction))
-    for (other, flow), line in zip(others, lines[1:]):
+    for i, ((other, flow), line) in enumerate(zip(others, lines[1:]), 1):
         check()
         sure, flow = resize(flow[:, 2:], size), enlarged(flow[:, :2], size)
         color, near = warp(torch.cat([_on(device, other.image).clamp(0, 1), _on(device, other.disparity)], 1), flow).split(
             [3, 1], 1
         )
         missed = ((color - highest).clamp(min=0) + (lowest - color).clamp(min=0)).amax(1, keepdim=True)
-        weights.append(sure * torch.exp(-(missed / SAME_COLOR).square()))
+        weights[i] = (sure * torch.exp(-(missed / SAME_COLOR).square()))[0]
         same_scale = line.back().then(target)
-        values.append(same_scale.scale * near + same_scale.shift)
-    mended = _agreed(torch.cat(values).flatten(1), torch.cat(weights).flatten(1), check).view_as(given).clamp(0, 1)
+        values[i] = same_scale.scale * near[0] + same_scale.shift
+    mended = _agreed(values.flatten(1), weights.flatten(1), check).view_as(given).clamp(0, 1)
     return torch.lerp(given, mended, strength).to(frame.disparity)
 
 
