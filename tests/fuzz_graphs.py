@@ -178,6 +178,9 @@ def tensors(draw, kind: str, size: list[int], frames: int) -> dict[str, Any]:
     return spec
 
 
+KEYS = ["", "", "0: 0.4", "0: (0.5, 0.2) k 12, 1: 0.9 ease", "900: 0.5", "no key"]  # the only text there is
+
+
 def has_choices(one: Any) -> bool:
     return bool(getattr(one, "options", None))
 
@@ -189,6 +192,8 @@ def widget(draw, one: Any, small: bool) -> Any:
         return "no such thing" if chance(draw, 2) else draw(st.sampled_from(one.options))
     if isinstance(one.default, bool):
         return draw(st.booleans())
+    if isinstance(one.default, str):
+        return draw(st.sampled_from(KEYS))
     low, high = one.min, one.max
     if one.id in USUAL and not (small and chance(draw, 1 if one.id == "input_size" else 10)):
         low, high = USUAL[one.id]
