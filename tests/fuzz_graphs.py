@@ -178,9 +178,6 @@ def tensors(draw, kind: str, size: list[int], frames: int) -> dict[str, Any]:
     return spec
 
 
-KEYS = ["", "", "0: 0.4", "0: (0.5, 0.2) k 12, 1: 0.9 ease", "900: 0.5", "no key"]  # the only text there is
-
-
 def has_choices(one: Any) -> bool:
     return bool(getattr(one, "options", None))
 
@@ -193,7 +190,7 @@ def widget(draw, one: Any, small: bool) -> Any:
     if isinstance(one.default, bool):
         return draw(st.booleans())
     if isinstance(one.default, str):
-        return draw(st.sampled_from(KEYS))
+        return one.default
     low, high = one.min, one.max
     if one.id in USUAL and not (small and chance(draw, 1 if one.id == "input_size" else 10)):
         low, high = USUAL[one.id]
