@@ -88,6 +88,8 @@ def helped(view: View, name: str) -> dict[str, dict[str, Tensor]]:
     methods = {"matte": {"matte": view.matte}, "matte, plate and its disparity": full, FOUND: {"matte": found}}
     if name in ALL_METHODS:
         methods["matte and plate"] = {"matte": view.matte, "background": view.plate}
+        hard = {"matte": (view.matte > 0.5).float()}  # as segmenters give it
+        methods |= {"hard mask": hard, "hard mask, plate and its disparity": full | hard}
         methods |= {f"matte {wrong}": {"matte": make(view)} for wrong, make in WRONG.items()}
     return methods
 

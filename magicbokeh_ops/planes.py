@@ -150,3 +150,18 @@ def _fill_frame(frame: Tensor, name: str) -> Tensor:
         filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[..., :height, :width]
         filled = torch.lerp(filled, value / share.clamp(min=1e-12), (4 * share).clamp(max=1))
     return frame.where(known, filled)
+
+
+def magnified(planes: Tensor, factor: float) -> Tensor:
+    """Planes (1, C, H, W) around their middle, larger by a factor of at least 1, of the same size: what a lens shows as it focuses nearer.
+
+    The image of what is nearer lies farther behind the lens, and a farther image is a larger one: by the thin lens equation in
+    proportion to 1 / (1 - f / s), which is nearly linear in 1 / s, and so in disparity.
+    """
+    if factor == 1:
+        return planes
+    turn = torch.tensor([[[1 / factor, 0, 0], [0, 1 / factor, 0]]], device=planes.device)
+    grid = F.affine_grid(turn, [1, *planes.shape[1:]], align_corners=False)
+    if planes.shape[1] == 1:
+        return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(planes, grid, "bicubic", "border", align_corners=False).clamp(min=0)

@@ -9,6 +9,7 @@ from ..magicbokeh_ops.focus import MODES, THREE_POINTS, choose_focus, focus_from
 from ..magicbokeh_ops.keys import check_frames, focus_of, k_of, read_keys
 from ..magicbokeh_ops.overlay import draw_legend, focus_overlay
 from . import widgets
+from .boxes import edges_of, first_box
 from .page import save_view, unless_it_fails
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, new_output
@@ -21,13 +22,6 @@ def focus_box() -> list:
         return []
     tooltip = "What should be sharp, for focus_mode box: from a face or object detector, in pixels of the photo, which has to be connected."
     return [io.BoundingBox.Input("focus_box", optional=True, force_input=True, tooltip=tooltip)]
-
-
-def first_box(boxes):
-    """The first box of one, a list of them, or a list for each frame; None if there is none."""
-    if isinstance(boxes, list | tuple):
-        return next((box for box in map(first_box, boxes) if box is not None), None)
-    return None if hasattr(boxes, "__len__") and not len(boxes) else boxes
 
 
 # Of mode "three points", beside focus_x and focus_y: by number.
@@ -165,7 +159,12 @@ class DefocusMap(io.ComfyNode):
             elif focus_mode == "box":
                 if photo is None:
                     raise ValueError("image is not connected; focus_box is in pixels of the photo, so focus_mode box needs it.")
-                given = {"box": cls.edges(focus_box, *size)}
+                box = first_box(focus_box)
+                if box is None:
+                    raise ValueError(
+                        "focus_box holds no box; connect a detector that finds something, or set focus_mode to point."
+                    )
+                given = {"box": edges_of(box, "focus_box", *size)}
             if focus_mode == THREE_POINTS:
                 focus, tilt, tilt_direction = focus_on_three(source, places, size)
             else:
@@ -207,21 +206,6 @@ class DefocusMap(io.ComfyNode):
             return focus_from_point(tilted(disparity[frame : frame + 1], tilt, direction), *point)
 
         return focus_of(pull, len(disparity), look), k_of(pull, len(disparity))
-
-    @staticmethod
-    def edges(boxes, height: int, width: int) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom in 0..1 of the first box: one, a list, or a list for each frame, in pixels of the photo."""
-        box = first_box(boxes)
-        if box is None:
-            raise ValueError("focus_box holds no box; connect a detector that finds something, or set focus_mode to point.")
-        try:
-            x, y, across, down = (float(dict(box)[side]) for side in ("x", "y", "width", "height"))
-        except (KeyError, TypeError, ValueError):
-            raise ValueError(
-                f"focus_box is {boxes!r:.80}; a box is x, y, width and height by name, as detectors give it."
-            ) from None
-        (left, right), (top, bottom) = sorted((x / width, (x + across) / width)), sorted((y / height, (y + down) / height))
-        return left, top, right, bottom
 
 
 class FocusMask(io.ComfyNode):

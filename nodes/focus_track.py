@@ -13,6 +13,7 @@ from ..magicbokeh_ops.defocus import check_disparity, check_same_shape, match_ba
 from ..magicbokeh_ops.focus import focus_from_point
 from ..magicbokeh_ops.keys import Key, check_frames, focus_of, k_of, read_keys
 from . import widgets
+from .boxes import edges_of, first_box
 from .progress import Progress
 from .tensors import count_frames, image_to_planes, mask_to_map, planes_to_image
 from .values import check_numbers, per_frame, refuse_lists
@@ -230,29 +231,20 @@ def read_boxes(boxes: Any, frames: int, size: tuple[int, int]) -> list[tracking.
             raise ValueError(f"boxes is text that is no JSON ({error}); write [[left, top, right, bottom], ...].") from None
     if hasattr(boxes, "tolist"):
         boxes = boxes.tolist()
-    listed = [boxes] if isinstance(boxes, dict) or _is_box(boxes) else list(boxes)
+    listed = [boxes] if isinstance(boxes, dict) or _is_corners(boxes) else list(boxes)
     if len(listed) not in (1, frames):
         raise ValueError(f"boxes has {len(listed)} entries for {frames} frames; give one for all, or one for each frame.")
-    return [_edges(entry, *size) for entry in listed] * (frames // len(listed))
+    first = (first_box(_by_name(entry)) for entry in listed)
+    return [None if box is None else edges_of(box, "boxes", *size) for box in first] * (frames // len(listed))
 
 
-def _is_box(entry: Any) -> bool:
+def _is_corners(entry: Any) -> bool:
     return isinstance(entry, list | tuple) and len(entry) == 4 and all(isinstance(side, int | float) for side in entry)
 
 
-def _edges(entry: Any, height: int, width: int) -> tracking.Box | None:
-    while isinstance(entry, list | tuple) and not _is_box(entry) and entry:
-        entry = entry[0]
-    if entry is None or (isinstance(entry, list | tuple) and not entry):
-        return None
-    try:
-        if isinstance(entry, dict):
-            x, y, across, down = (float(entry[side]) for side in ("x", "y", "width", "height"))
-            entry = (x, y, x + across, y + down)
-        left, top, right, bottom = (float(side) for side in entry)
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(
-            f"boxes has {entry!r:.80}; a box is x, y, width and height by name, or left, top, right and bottom."
-        ) from None
-    (left, right), (top, bottom) = sorted((left / width, right / width)), sorted((top / height, bottom / height))
-    return left, top, right, bottom
+def _by_name(entry: Any) -> Any:
+    """Boxes whose corners are given, as other packs do, as those whose sides have names."""
+    if _is_corners(entry):
+        left, top, right, bottom = entry
+        return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+    return list(map(_by_name, entry)) if isinstance(entry, list | tuple) else entry

@@ -50,6 +50,7 @@ OUTPUTS = {
 }
 NODES = [
     "DisparityFrom",
+    "SteadyDisparity",
     "DisparityTouchUp",
     "DisparityByHand",
     "Camera",

@@ -162,11 +162,13 @@ def expected(node: str, inputs: dict[str, Any]) -> Iterator[tuple[list[int] | No
         if value is not None:
             first = 0 if value.ndim == 2 else 1
             frames, size = max(frames, len(value) if first else 1), list(value.shape[first : first + 2])
-    if node in ("DisparityFrom", "FindDisparity", "MatteFromDisparity"):
+    if node in ("DisparityFrom", "FindDisparity"):
         yield [frames, *size], 0, 1
-    elif node == "DisparityTouchUp":
-        mask = inputs["mask"]
-        yield [max(frames, 1 if mask.ndim == 2 else len(mask)), *size], 0, 1
+    elif node == "SteadyDisparity":  # as large as it was
+        yield [frames, *disparity.shape[-2:]], 0, 1
+    elif node in ("DisparityTouchUp", "MatteFromDisparity"):  # one picture may have several masks
+        mask = inputs.get("mask")
+        yield [max(frames, 1 if mask is None or mask.ndim == 2 else len(mask)), *size], 0, 1
     elif node == "DisparityByHand":
         yield [1, *size], 0, 1
     elif node == "Camera":  # as many frames as there are of depth

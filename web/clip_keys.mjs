@@ -2,7 +2,6 @@
 
 import { MOVES, atFrame, readKeys, withKey, writeKeys } from "./keys.mjs";
 import { focusFromPoint } from "./optics.mjs";
-import { element } from "./photo_view.mjs";
 import { Timeline } from "./timeline.mjs";
 
 /** view: the `FocusView` that it belongs to. Of a clip the page has some frames, evenly spread; a frame between shows the nearest. */
@@ -10,7 +9,7 @@ export class ClipKeys {
   constructor(view) {
     this.view = view;
     const text = view.text;
-    this.timeline = new Timeline(this, text, element);
+    this.timeline = new Timeline(this, text);
     view.root.insertBefore(this.timeline.root, view.bar);
     this.button = view.button("key", () => (this.own() ? this.remove() : this.add()));
     this.moves = view.button("move", () => this.change({ move: MOVES[(MOVES.indexOf(this.own().move) + 1) % MOVES.length] }));
@@ -40,7 +39,7 @@ export class ClipKeys {
     return this.shots[away.indexOf(Math.min(...away))];
   }
 
-  /** The keys of a text that is kept for this frame; null if it is none. */
+  /** The keys that the node's text says, read once; null if it can't be read. */
   keysOf({ keys = "" }) {
     if (this.text !== keys) [this.text, this.read] = [keys, readKeys(keys)];
     return this.read;

@@ -2,7 +2,6 @@
 
 import { clamp } from "./optics.mjs";
 
-export const MOVES = ["linear", "ease in and out", "ease in", "ease out", "hold"];
 const EASED = {
   linear: (t) => t,
   "ease in and out": (t) => t * t * (3 - 2 * t),
@@ -10,6 +9,7 @@ const EASED = {
   "ease out": (t) => t * (2 - t),
   hold: () => 0,
 };
+export const MOVES = Object.keys(EASED);
 const NUMBER = "[-+]?(?:\\d+\\.?\\d*|\\.\\d+)(?:e[-+]?\\d+)?";
 const KEY = new RegExp(
   `^(\\d+)\\s*:\\s*(?:(${NUMBER})|\\(\\s*(${NUMBER})\\s*,\\s*(${NUMBER})\\s*\\))?\\s*(?:k\\s*(${NUMBER}))?\\s*([a-z ]*)$`,
@@ -23,7 +23,7 @@ export function readKeys(text) {
     const found = part.match(KEY);
     const said = found?.[6].trim().replace(/ +/g, " ") || "linear";
     const move = said === "ease" ? "ease in and out" : said;
-    if (!found || !EASED[move] || !(found[2] ?? found[3] ?? found[5])) return null;
+    if (!found || !MOVES.includes(move) || !(found[2] ?? found[3] ?? found[5])) return null;
     const [frame, focus, x, y, k] = found.slice(1, 6).map((number) => (number === undefined ? undefined : Number(number)));
     if ([focus, x, y].some((value) => value < 0 || value > 1) || k < 0 || keys.some((key) => key.frame === frame)) return null;
     keys.push({ frame, focus, point: x === undefined ? undefined : [x, y], k, move });

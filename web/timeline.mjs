@@ -1,16 +1,14 @@
 // The frames of a clip as a strip with keys on it: click or drag to a frame, drag a key to another. Knows nothing of ComfyUI.
 
 import { clamp } from "./optics.mjs";
+import { element } from "./photo_view.mjs";
 
 const END = 10; // pixels left of the first frame and right of the last
 const NEAR = 7; // pixels from a key that still take it
 
-/**
- * model: get() -> {count, frame, keys: frames with a key, locked}; go(frame); move(from, to) a key; add(), remove() one here; done().
- * element: makes an element, as document.createElement with attributes does.
- */
+/** model: get() -> {count, frame, keys: frames with a key, locked}; go(frame); move(from, to) a key; add(), remove() one here. */
 export class Timeline {
-  constructor(model, text, element) {
+  constructor(model, text) {
     this.model = model;
     this.canvas = element("canvas");
     this.root = element(

@@ -21,14 +21,14 @@ from torch import Tensor
 
 from ..aperture import Aperture
 from ..defocus import check_image, check_map, check_same_shape, match_batch, signed_radius
-from ..planes import check_range
+from ..planes import check_range, magnified
 from . import behind, edges
 from .behind import DEPTHS, Behind, Hidden
 from .bins import Bins
 from .compose import Composer
 from .edges import Split
 from .photo import Photo
-from .settings import Settings, magnified
+from .settings import Settings
 from .tiles import BAND, Block, Tile, bands, blocks, tile_rows
 
 BLOCK = 12 * 2**20  # pixels of a photo that are worked on at once
@@ -134,12 +134,13 @@ def render(
     seeds = [grain_seed] * frames if isinstance(grain_seed, int) else grain_seed
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
     if breathing:
-        given = (image, disparity, alpha, matte, background, background_disparity)
-        image, disparity, alpha, matte, background, background_disparity = (
-            None
-            if planes is None
-            else torch.cat([magnified(one[None], 1 + breathing * at) for one, at in zip(planes, focuses)])
-            for planes in given
+
+        def larger(planes: Tensor) -> Tensor:
+            return torch.cat([magnified(one[None], 1 + breathing * at) for one, at in zip(planes, focuses)])
+
+        image, disparity = larger(image), larger(disparity)
+        alpha, matte, background, background_disparity = (
+            None if planes is None else larger(planes) for planes in (alpha, matte, background, background_disparity)
         )
     photos = [
         Photo(
@@ -216,7 +217,7 @@ def memory_needed(
     largest = max(min(BAND, pixels), *(part.pixels for part in blocks(rows, size, block, CONTEXT)))
     tile = max(len(t.from_rows) * len(t.from_cols) for row in rows for t in row)
     # Either a block is taken apart, or a tile of it put together.
-    blurred = 520 if aperture.colored else 300
+    blurred = (520 + 200 * background) if aperture.colored else 300
     taken_apart, held = 165 + 50 * matte + 70 * background, 70 + 90 * background
     return max(taken_apart * largest, held * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
 

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..defocus import signed_radius
 from ..focal_plane import tilted
-from ..planes import fit
+from ..planes import fit, magnified
 
 
 @dataclass(frozen=True)
@@ -51,18 +50,3 @@ def radius_map(disparity: Tensor, size: Sequence[int], focus: float, k: float, *
     settings = Settings(size, focus, k, **options)
     disparity = magnified(fit(disparity, size, "disparity").float(), 1 + breathing * focus)
     return settings.radius(settings.levelled(disparity))
-
-
-def magnified(planes: Tensor, factor: float) -> Tensor:
-    """Planes (1, C, H, W) around their middle, larger by a factor of at least 1, of the same size: what a lens shows as it focuses nearer.
-
-    The image of what is nearer lies farther behind the lens, and a farther image is a larger one: by the thin lens equation in
-    proportion to 1 / (1 - f / s), which is nearly linear in 1 / s, and so in disparity.
-    """
-    if factor == 1:
-        return planes
-    turn = torch.tensor([[[1 / factor, 0, 0], [0, 1 / factor, 0]]], device=planes.device)
-    grid = F.affine_grid(turn, [1, *planes.shape[1:]], align_corners=False)
-    if planes.shape[1] == 1:
-        return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    return F.grid_sample(planes, grid, "bicubic", "border", align_corners=False).clamp(min=0)

