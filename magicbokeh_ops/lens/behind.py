@@ -107,27 +107,47 @@ class Behind:
 
         size = split.near_radius.shape[-2:]
         covered = split.near_radius >= _to_pixels(of_part(self.limit, CELL), size)
-        hidden = torch.cat([split.far_color, split.far_radius])
-        if not covered.any():
-            return Hidden(split.far_color, split.far_radius, _to_pixels(of_part(self.needed, CELL), size))
+        depths = torch.tensor(self.depths, device=covered.device)
+        depth = torch.where(covered, torch.bucketize(split.near_radius - EDGE, depths, right=True), 0)[0]
         source, seen = _source(split.far_color, split.far_radius), _seen(split)
-        for i, depth in enumerate(self.depths):
+        hidden = torch.cat([split.far_color, split.far_radius])
+        for i, (some_rows, some_cols) in self._boxes(depth).items():
             report()
-            here = covered & (split.near_radius - EDGE >= depth)
-            if i < DEPTHS - 1:
-                here &= split.near_radius - EDGE < self.depths[i + 1]
-            if not self.known[i] or not here.any():
-                continue
-            weight = seen * (split.far_radius <= depth)
-            level = halve(torch.cat([source * weight, weight])[None])
-            filled = pull([level, halve(level), halve(halve(level))], of_part(self.filled[i : i + 1], COARSE))
+            part = slice(None), some_rows, some_cols
+            weight = seen[part] * (split.far_radius[part] <= self.depths[i])
+            level = halve(torch.cat([source[part] * weight, weight])[None])
+            cells = (slice(span.start // COARSE, -(-span.stop // COARSE)) for span in (some_rows, some_cols))
+            filled = pull([level, halve(level), halve(halve(level))], of_part(self.filled[i : i + 1], COARSE)[..., *cells])
             report()
             filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[0]
-            hidden = torch.where(here, filled[:, : size[0], : size[1]], hidden)
+            here = depth[part[1:]] == i + 1
+            hidden[part] = torch.where(here, filled[:, : here.shape[0], : here.shape[1]], hidden[part])
         color, radius = hidden[:-1], hidden[-1:]
         radius = torch.where(covered, radius.minimum(split.near_radius), radius)
         weight = torch.where(covered, HIDDEN_CONFIDENCE, 1.0).to(radius) * _to_pixels(of_part(self.needed, CELL), size)
         return Hidden(color, radius, weight)
+
+    def _boxes(self, depth: Tensor) -> dict[int, tuple[slice, slice]]:
+        """Where pixels are covered, by the number of the depth behind them: rows and columns, whole cells and `CONTEXT` around.
+
+        depth: (h, w), one more than that number, and 0 for what is not covered.
+        """
+        height, width = depth.shape
+        across = -(-width // COARSE)
+        row, col = (torch.arange(length, device=depth.device) // COARSE for length in (height, width))
+        place = (depth * (-(-height // COARSE)) + row[:, None]) * across + col
+        found = torch.zeros((DEPTHS + 1) * -(-height // COARSE) * across, dtype=torch.uint8, device=depth.device)
+        cells = found.scatter_(0, place.flatten(), 1).view(DEPTHS + 1, -1, across).cpu().numpy()
+        boxes = {}
+        for i in range(DEPTHS):
+            if self.known[i] and cells[i + 1].any():
+                places = [cells[i + 1].any(axis).nonzero()[0] for axis in (1, 0)]
+                rows, cols = (
+                    slice(max(0, COARSE * int(some[0]) - CONTEXT), min(length, COARSE * (int(some[-1]) + 1) + CONTEXT))
+                    for some, length in zip(places, (height, width))
+                )
+                boxes[i] = rows, cols
+        return boxes
 
 
 def _source(color: Tensor, radius: Tensor) -> Tensor:

@@ -10,79 +10,83 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..aperture import Aperture
 from ..windows import widen
 from .behind import Hidden
-from .bins import Bins, Fragments, Layer, Surface
+from .bins import Bins, Layer, Share
+from .convolve import Blurs, Content, Placed
 from .edges import Split
-from .kernels import convolve, kernel
+from .fragments import Fragments, Surface, survey
 from .tiles import Block, Tile
 
 DARKEST_REACH = 2  # pixels around one that a blur of the innermost layer mixes
 Report = Callable[[], None]
-# Rows and columns of a tile at some resolution, and planes (C + G, h, w) there: premultiplied colour and its coverage, one for all
-# colours, or one for each where the aperture differs between them.
-Placed = tuple[slice, slice, Tensor]
 
 
 class Composer:
-    """What all tiles of a photo share.
+    """What the tiles of a block of a photo share.
 
-    bins: for what is seen. behind: for what is continued behind, None where nothing can be uncovered.
+    bins: for what is seen. behind: for what is continued behind, None where nothing can be uncovered. pictures: the photo, or what is in
+    front of a clean plate, and that: what is seen in the block and what is behind it.
     """
 
-    def __init__(self, aperture: Aperture, bins: Bins, behind: Bins | None, report: Report):
-        self.aperture, self.bins, self.behind, self.report = aperture, bins, behind, report
-        layers = [layer for some in (bins, behind) if some is not None for _, group in some.groups() for layer in group]
-        self.reports = 1 + sum(len(layer.radii) + 2 * (len(layer.radii) > 1) for layer in layers)  # of a tile
+    def __init__(
+        self,
+        blurs: Blurs,
+        bins: Bins,
+        behind: Bins | None,
+        block: Block,
+        pictures: list[tuple[Split, Hidden | None]],
+        report: Report,
+    ):
+        self.blurs, self.bins, self.behind, self.block, self.pictures, self.report = blurs, bins, behind, block, pictures, report
+        self.surfaces = [_surfaces(split, hidden, bins, behind) for split, hidden in pictures]
+        self.found, self.bright = survey([one for some in self.surfaces for one in some], block)
 
-    def tile(self, tile: Tile, block: Block, pictures: list[tuple[Split, Hidden | None]]) -> Tensor:
-        """Linear light (C, rows, cols) of one tile of a block: the photo, or what is in front of a clean plate, and that."""
-        rows = (tile.from_rows - block.rows.start).to(pictures[0][0].near_color.device)[:, None]
-        cols = (tile.from_cols - block.cols.start).to(rows.device)
-
-        def crop(plane: Tensor) -> Tensor:
-            return plane[:, rows, cols]
-
-        light = self._picture(*pictures[-1], crop, tile)
-        if len(pictures) > 1:
-            front, plate = (split.within for split, _ in pictures)
-            assert front is not None and plate is not None
-            color, coverage = (self._picture(*pictures[0], crop, tile) * crop(front)).tensor_split([len(light)])
-            light = torch.where(crop(plate), color + (1 - coverage) * light, color / coverage.clamp(min=0.5))
+    def tile(self, index: int) -> Tensor:
+        """Linear light (C, rows, cols) of one of the block's tiles."""
+        tile, found = self.block.tiles[index], iter(self.found[index])
+        rows, cols = self.block.place(tile, self.surfaces[0][0].kinds.device)
+        lights = []
+        for surfaces, (split, _) in zip(self.surfaces, self.pictures):
+            fragments = [Fragments(one, next(found), rows, cols) for one in surfaces]
+            lights.append(self._picture(fragments, split, tile, rows, cols))
+        light = lights[-1]
+        if len(lights) > 1:
+            front, plate = (split.within[:, rows[:, None], cols] for split, _ in self.pictures if split.within is not None)
+            color, coverage = (lights[0] * front).tensor_split([len(light)])
+            light = torch.where(plate, color + (1 - coverage) * light, color / coverage.clamp(min=0.5))
         inner = slice(tile.margin, tile.margin + tile.rows.stop - tile.rows.start)
         return light[:, inner, tile.margin : tile.margin + tile.cols.stop - tile.cols.start]
 
-    def _picture(self, split: Split, hidden: Hidden | None, crop: Callable[[Tensor], Tensor], tile: Tile) -> Tensor:
+    def _picture(self, fragments: list[Fragments], split: Split, tile: Tile, rows: Tensor, cols: Tensor) -> Tensor:
         """Light (C, H, W) of a tile with its margin."""
-        surfaces = _surfaces(split, crop)
-        size = surfaces[0][1].shape[-2:]
-        darkest = -widen(-surfaces[0][0].minimum(surfaces[1][0])[None], DARKEST_REACH)[0]
-        fragments = Fragments(surfaces, self.bins)
-        del surfaces
+
+        def darkest(some_rows: slice, some_cols: slice) -> Tensor:
+            """Light (C, h, w) that no pixel around is below."""
+            grown = [slice(max(span.start - DARKEST_REACH, 0), span.stop + DARKEST_REACH) for span in (some_rows, some_cols)]
+            source = rows[grown[0], None], cols[grown[1]]
+            colors = split.near_color[:, *source].minimum(split.far_color[:, *source])
+            inner = [slice(span.start - more.start, span.stop - more.start) for span, more in zip((some_rows, some_cols), grown)]
+            return -widen(-colors[None], DARKEST_REACH)[0][:, *inner]
+
         self.report()
-        light, gap = self._seen(fragments, darkest, size, tile.field)
+        light, gap = self._seen(fragments[:2], darkest, tile)
         # Where nothing is known to lie behind, what is seen fills the rest.
         behind = 1e-3 * torch.cat([light, 1 - gap])
-        if hidden is not None and self.behind is not None:
-            fragments = Fragments([(crop(hidden.color), crop(hidden.radius), crop(hidden.weight))], self.behind)
-            self._add_hidden(behind, fragments, size, tile.field)
+        if len(fragments) > 2:
+            self._add_hidden(behind, fragments[2:], tile)
         colors = len(light)
         return light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
 
     def _seen(
-        self, fragments: Fragments, darkest: Tensor, size: Sequence[int], field: tuple[float, float]
+        self, fragments: list[Fragments], darkest: Callable[[slice, slice], Tensor], tile: Tile
     ) -> tuple[Tensor, Tensor]:
-        """Light (C, H, W) of what is seen, front to back, and the gap (G, H, W) that it leaves.
-
-        darkest: light (C, H, W) that no pixel around is below.
-        """
-
-        colors = len(darkest)
+        """Light (C, H, W) of what is seen, front to back, and the gap (G, H, W) that it leaves."""
+        planes, colors = fragments[0].planes, fragments[0].planes.shape[1] - 1
 
         def nothing(level: int) -> tuple[Tensor, Tensor]:
-            shrunk = _shrink(size, level)
-            return darkest.new_zeros(colors, *shrunk), darkest.new_ones(self._coverages(colors), *shrunk)
+            shrunk = _shrink(tile.size, level)
+            return planes.new_zeros(colors, *shrunk), planes.new_ones(self.blurs.coverages(colors), *shrunk)
 
         # Levels go from coarse to fine in front of the focus and from fine to coarse behind it. In front, what has been put together
         # is enlarged to the next level and goes on there; behind, each group is put together by itself and then enlarged to full size.
@@ -96,13 +100,13 @@ class Composer:
             else:
                 group_light, group_gap = _enlarge(light, level - group_level), _enlarge(gap, level - group_level)
             for layer in layers:
-                placed = self._blurred(fragments, layer, size, field)
+                placed = self._blurred(fragments, layer, tile)
                 if placed is not None:
                     rows, cols, planes = placed
                     color, coverage = planes[:colors], planes[colors:].clamp(min=0)
                     if len(layer.radii) > 1:
                         # No blur makes anything darker than all that it mixes: no dark rims around lights.
-                        color = color.maximum(darkest[:, rows, cols] * coverage)
+                        color = color.maximum(darkest(rows, cols) * coverage)
                     _add_behind(group_light[:, rows, cols], group_gap[:, rows, cols], color, coverage)
             if beyond:
                 _add_behind(light, gap, _enlarge(group_light, group_level), 1 - _enlarge(group_gap, group_level))
@@ -110,64 +114,58 @@ class Composer:
                 light, gap, level = group_light, group_gap, group_level
         return _enlarge(light, level), _enlarge(gap, level)
 
-    def _add_hidden(self, total: Tensor, fragments: Fragments, size: Sequence[int], field: tuple[float, float]) -> None:
-        for level, layers in fragments.bins.groups():
-            group = total.new_zeros(len(total), *_shrink(size, level))
+    def _add_hidden(self, total: Tensor, fragments: list[Fragments], tile: Tile) -> None:
+        for level, layers in fragments[0].bins.groups():
+            group = total.new_zeros(len(total), *_shrink(tile.size, level))
             for layer in layers:
-                placed = self._blurred(fragments, layer, size, field)
+                placed = self._blurred(fragments, layer, tile)
                 if placed is not None:
                     rows, cols, planes = placed
                     group[:, rows, cols] += planes
             total += _enlarge(group, level)
 
-    def _blurred(self, fragments: Fragments, layer: Layer, size: Sequence[int], field: tuple[float, float]) -> Placed | None:
+    def _blurred(self, fragments: list[Fragments], layer: Layer, tile: Tile) -> Placed | None:
         """One layer blurred; None if it is empty."""
-        parts = [(fragments.content(layer, radius), radius, False) for radius in layer.radii]
-        if len(layer.radii) > 1:
-            sharp, wide = fragments.lights(layer)
-            parts += [(sharp, 0.0, True), (wide, max(layer.radii, key=abs), True)]
-        placed = []
-        for patch, radius, positive in parts:
+        size, bins, placed = _shrink(tile.size, layer.level), fragments[0].bins, []
+
+        def blur(contents: list[Content], shares: Sequence[Share], radius: float, positive: bool = False) -> None:
+            if contents:
+                box = _box(fragments, shares, layer.level)
+                placed.append(self.blurs.blurred(contents, radius, layer.level, tile.field, box, size, positive, self.bright))
+
+        for radius in layer.radii:
             self.report()
-            if patch is None:
-                continue
-            top, left, planes = patch
-            if radius:
-                blur = kernel(self.aperture, radius, layer.level, field, positive)
-                planes = self._convolved(planes, blur, fragments.bright)
-                top, left = top - blur.shape[-1] // 2, left - blur.shape[-1] // 2
-            elif self.aperture.colored:
-                planes = torch.cat([planes[:-1], planes[-1:].expand(len(planes) - 1, -1, -1)])
-            height, width = _shrink(size, layer.level)
-            rows = slice(max(top, 0), min(top + planes.shape[1], height))
-            cols = slice(max(left, 0), min(left + planes.shape[2], width))
-            placed.append((rows, cols, planes[:, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]))
+            contents = [content for one in fragments for content in one.contents(layer, radius)]
+            blur(contents, bins.shares[layer, radius], radius)
+        if layer in bins.lit:
+            lights = [found for one in fragments if (found := one.lights(layer)) is not None]
+            shares = [Share(bins.lit[layer], layer.radii, None)]
+            blur([sharp for sharp, _ in lights], shares, 0.0)
+            blur([wide for _, wide in lights], shares, max(layer.radii, key=abs), positive=True)
         return _sum(placed) if len(placed) > 1 else next(iter(placed), None)
 
-    def _coverages(self, colors: int) -> int:
-        return colors if self.aperture.colored else 1
 
-    def _convolved(self, planes: Tensor, blur: Tensor, precise: bool) -> Tensor:
-        """Planes (C + 1, h, w) of colour and weight, blurred to (C + G, ...): by one kernel, or by one for each colour."""
-        if not self.aperture.colored:
-            return convolve(planes, blur[0], precise)
-        weight = planes[-1:]
-        # The mean one is for alpha. Twice, if coverage of a clean plate comes after the colours.
-        kernels = [*blur] if (len(planes) - 1) % 4 else [*blur, blur.mean(0)]
-        parts = [convolve(torch.cat([color[None], weight]), own, precise) for color, own in zip(planes[:-1], 2 * kernels)]
-        return torch.cat([torch.stack(planes) for planes in zip(*parts)])
-
-
-def _surfaces(split: Split, crop: Callable[[Tensor], Tensor]) -> list[Surface]:
-    """Both surfaces of a tile's pixels."""
-    near_weight = crop(split.near_weight)
-    weights = [near_weight, 1 - near_weight]
+def _surfaces(split: Split, hidden: Hidden | None, bins: Bins, behind: Bins | None) -> list[Surface]:
+    """Both surfaces of what is seen, and what is behind them if that is known."""
+    weights = [split.near_weight, 1 - split.near_weight]
     if split.shown is not None:
-        weights = [weight * crop(shown) for weight, shown in zip(weights, split.shown)]
-    return [
-        (crop(split.near_color), crop(split.near_radius), weights[0]),
-        (crop(split.far_color), crop(split.far_radius), weights[1]),
+        weights = [weight * shown for weight, shown in zip(weights, split.shown)]
+    found = [
+        Surface(split.near_color, split.near_radius, weights[0], bins),
+        Surface(split.far_color, split.far_radius, weights[1], bins),
     ]
+    if hidden is not None and behind is not None:
+        found.append(Surface(hidden.color, hidden.radius, hidden.weight, behind))
+    return found
+
+
+def _box(fragments: list[Fragments], shares: Sequence[Share], level: int) -> tuple[slice, slice]:
+    """Rows and columns of a tile at a level in which these are."""
+    boxes = [box for one in fragments if (box := one.box(shares)) is not None]
+    rows, cols = (
+        slice(min(span.start for span in spans) >> level, (max(span.stop for span in spans) - 1 >> level) + 1) for spans in zip(*boxes)
+    )
+    return rows, cols
 
 
 def _sum(placed: list[Placed]) -> Placed:

@@ -1,4 +1,4 @@
-"""Blur kernels of an aperture, and convolution with them.
+"""Blur kernels of an aperture.
 
 Up to a radius of 5 pixels the pixels are large beside the blur, and points shared among four pixels would blur once more. In such kernels
 what the aperture passes is met for every frequency up to 0.4 cycles per pixel, as far as kernels that are short and hardly negative
@@ -38,6 +38,11 @@ def kernel(aperture: Aperture, radius: float, level: int, field: tuple[float, fl
     differs = radius > 0 and aperture.sided
     made = _small(aperture, field, differs)[SMALL.index(size)] if fitted else _splatted(aperture, size, level, field, differs)
     return made.flip(1, 2) if radius > 0 else made
+
+
+def reach_of(aperture: Aperture, radius: float, level: int) -> int:
+    """Pixels to each side of its middle that a kernel has at most."""
+    return math.ceil(abs(radius) / 2**level * aperture.extent) + max(SPREAD)
 
 
 @lru_cache(maxsize=256)
@@ -82,23 +87,3 @@ def _splatted(aperture: Aperture, radius: float, level: int, field: tuple[float,
     points, weights = aperture.rays(max(256, round(40 * scale**2)), field, in_front)
     made = splatted(points * scale, math.ceil(scale * aperture.extent) + 1, weights)
     return made / made.sum((1, 2), keepdim=True)
-
-
-def convolve(planes: Tensor, kernel: Tensor, precise: bool = False) -> Tensor:
-    """Full convolution of planes (C, h, w) with a square kernel (n, n); real planes travel in pairs as complex ones.
-
-    precise: in double precision, on the processor where the device may have none.
-    """
-    if precise:
-        place = planes.device if planes.device.type in ("cpu", "cuda") else torch.device("cpu")
-        return convolve(planes.to(place, torch.float64), kernel).to(planes)
-    from scipy.fft import next_fast_len  # a third of a second at ComfyUI's start
-
-    count = len(planes)
-    if count % 2:
-        planes = torch.cat([planes, torch.zeros_like(planes[:1])])
-    size = [length + len(kernel) - 1 for length in planes.shape[-2:]]
-    padded = [next_fast_len(length, real=True) for length in size]  # no prime factor above 5
-    spectrum = torch.fft.fft2(torch.complex(*planes.chunk(2)), s=padded)
-    pairs = torch.fft.ifft2(spectrum * torch.fft.fft2(kernel.to(planes), s=padded))[:, : size[0], : size[1]]
-    return torch.cat([pairs.real, pairs.imag])[:count]

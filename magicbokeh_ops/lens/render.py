@@ -26,6 +26,7 @@ from . import behind, edges
 from .behind import DEPTHS, Behind, Hidden
 from .bins import Bins
 from .compose import Composer
+from .convolve import Blurs
 from .edges import Split
 from .photo import Photo
 from .settings import Settings
@@ -272,12 +273,14 @@ def _tiles(photo: Photo, parts: list[Block], aperture: Aperture, report: _Steps)
     photo.prepare(report)
     pictures = _Pictures(photo, parts, aperture.extent, report)
     bins = Bins.behind(photo.lowest, photo.highest) if photo.uncovers else None
-    composer = Composer(aperture, photo.bins, bins, report)
+    layers = photo.bins.layers + (bins.layers if bins is not None else [])
+    largest = [max(tile.size[axis] for part in parts for tile in part.tiles) for axis in (0, 1)]
+    blurs = Blurs(aperture, largest, layers)
     for part in parts:
-        shown = pictures.part(part)
-        for tile in part.tiles:
-            report.begin(COMPOSING, composer.reports)
-            yield tile, composer.tile(tile, part, shown)
+        composer = Composer(blurs, photo.bins, bins, part, pictures.part(part), report)
+        for i, tile in enumerate(part.tiles):
+            report.begin(COMPOSING, 1 + sum(len(layer.radii) for layer in layers))
+            yield tile, composer.tile(i)
 
 
 class _Pictures:

@@ -29,6 +29,11 @@ class Tile:
     weights: tuple[Tensor, Tensor]
     field: tuple[float, float]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what it is computed from."""
+        return len(self.from_rows), len(self.from_cols)
+
 
 @dataclass(frozen=True)
 class Block:
@@ -41,6 +46,10 @@ class Block:
     @property
     def pixels(self) -> int:
         return (self.rows.stop - self.rows.start) * (self.cols.stop - self.cols.start)
+
+    def place(self, tile: Tile, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the block that one of its tiles is computed from."""
+        return (tile.from_rows - self.rows.start).to(device), (tile.from_cols - self.cols.start).to(device)
 
 
 def tile_rows(size: Sequence[int], reach: float, aperture: Aperture) -> list[list[Tile]]:
