@@ -14,7 +14,7 @@ Frames = Callable[[], Iterable[Tensor]]
 
 def is_finite(values: Tensor) -> bool:
     """Whether no value of a batch (B, C, H, W) is NaN or infinite."""
-    return all(bool(torch.isfinite(part).all()) for part in _parts(values))
+    return bool(torch.stack([torch.isfinite(part).all() for part in _parts(values)]).all())
 
 
 def extremes(frames: Frames) -> tuple[Tensor, Tensor]:

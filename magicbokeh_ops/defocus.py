@@ -213,12 +213,17 @@ def signed_radius(
     if not 0 < falloff < math.inf:
         raise ValueError(f"falloff is {falloff:g}; it is above 0, and 1 in a lens.")
     distance = tilted(disparity.float(), tilt, tilt_direction) - values["focus"]
+    return blur_radius(distance, values["k"], focus_range, falloff)
+
+
+def blur_radius(distance: Tensor, k: Tensor | float, focus_range: float = 0.0, falloff: float = 1.0) -> Tensor:
+    """Signed radius in pixels of a distance from the focal plane, in disparity. Options as for `signed_radius`, which checks them."""
     if focus_range:
         beyond = (distance.abs() - focus_range / 2).clamp(min=0)
         distance = (beyond**2 / (beyond + focus_range * SOFT_END).clamp(min=1e-12)).copysign(distance)
     if falloff != 1:
         distance = (distance.abs() ** falloff).copysign(distance)
-    return values["k"] * distance
+    return k * distance
 
 
 def defocus_map(

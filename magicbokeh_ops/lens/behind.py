@@ -116,8 +116,9 @@ class Behind:
             part = slice(None), some_rows, some_cols
             weight = seen[part] * (split.far_radius[part] <= self.depths[i])
             level = halve(torch.cat([source[part] * weight, weight])[None])
-            cells = (slice(span.start // COARSE, -(-span.stop // COARSE)) for span in (some_rows, some_cols))
-            filled = pull([level, halve(level), halve(halve(level))], of_part(self.filled[i : i + 1], COARSE)[..., *cells])
+            cells = [slice(span.start // COARSE, -(-span.stop // COARSE)) for span in (some_rows, some_cols)]
+            coarse = of_part(self.filled[i : i + 1], COARSE)[..., cells[0], cells[1]]
+            filled = pull([level, halve(level), halve(halve(level))], coarse)
             report()
             filled = F.interpolate(filled, scale_factor=2, mode="bilinear")[0]
             here = depth[part[1:]] == i + 1

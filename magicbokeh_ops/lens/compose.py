@@ -38,7 +38,14 @@ class Composer:
         pictures: list[tuple[Split, Hidden | None]],
         report: Report,
     ):
-        self.blurs, self.bins, self.behind, self.block, self.pictures, self.report = blurs, bins, behind, block, pictures, report
+        self.blurs, self.bins, self.behind, self.block, self.pictures, self.report = (
+            blurs,
+            bins,
+            behind,
+            block,
+            pictures,
+            report,
+        )
         self.surfaces = [_surfaces(split, hidden, bins, behind) for split, hidden in pictures]
         self.found, self.bright = survey([one for some in self.surfaces for one in some], block)
 
@@ -66,7 +73,9 @@ class Composer:
             grown = [slice(max(span.start - DARKEST_REACH, 0), span.stop + DARKEST_REACH) for span in (some_rows, some_cols)]
             source = rows[grown[0], None], cols[grown[1]]
             colors = split.near_color[:, *source].minimum(split.far_color[:, *source])
-            inner = [slice(span.start - more.start, span.stop - more.start) for span, more in zip((some_rows, some_cols), grown)]
+            inner = [
+                slice(span.start - more.start, span.stop - more.start) for span, more in zip((some_rows, some_cols), grown)
+            ]
             return -widen(-colors[None], DARKEST_REACH)[0][:, *inner]
 
         self.report()
@@ -78,9 +87,7 @@ class Composer:
         colors = len(light)
         return light + gap * behind[:colors] / behind[colors:].clamp(min=1e-6)
 
-    def _seen(
-        self, fragments: list[Fragments], darkest: Callable[[slice, slice], Tensor], tile: Tile
-    ) -> tuple[Tensor, Tensor]:
+    def _seen(self, fragments: list[Fragments], darkest: Callable[[slice, slice], Tensor], tile: Tile) -> tuple[Tensor, Tensor]:
         """Light (C, H, W) of what is seen, front to back, and the gap (G, H, W) that it leaves."""
         planes, colors = fragments[0].planes, fragments[0].planes.shape[1] - 1
 
@@ -163,9 +170,14 @@ def _box(fragments: list[Fragments], shares: Sequence[Share], level: int) -> tup
     """Rows and columns of a tile at a level in which these are."""
     boxes = [box for one in fragments if (box := one.box(shares)) is not None]
     rows, cols = (
-        slice(min(span.start for span in spans) >> level, (max(span.stop for span in spans) - 1 >> level) + 1) for spans in zip(*boxes)
+        slice(min(span.start for span in spans) >> level, (max(span.stop for span in spans) - 1 >> level) + 1)
+        for spans in zip(*boxes)
     )
     return rows, cols
+
+
+def _length(span: slice) -> int:
+    return span.stop - span.start
 
 
 def _sum(placed: list[Placed]) -> Placed:

@@ -53,23 +53,22 @@ def split_edges(light: Tensor, radius: Tensor, has_lamps: bool, report: Callable
     mean = F.avg_pool2d(radius[None], 2 * EDGE_REACH + 1, 1, EDGE_REACH, count_include_pad=False)[0]
     radius = torch.where(edge, radius, mean)
     pixels = edge.flatten().nonzero()[:, 0]
-    between = ((nearest + farthest) / 2).flatten()[pixels]
+    between = ((nearest + farthest) / 2).flatten()
+    beside = pixels[:0]
+    if has_lamps:
+        bright = (light.amax(0, keepdim=True) > 1).to(light)
+        beside = (edge & (widen(bright[None], WINDOW_REACH)[0] > 0)).flatten().nonzero()[:, 0]
     del nearest, farthest, mean, edge
 
     split = Split(light.clone(), torch.ones_like(radius), radius.clone(), light.clone(), radius.clone())
     planes = [split.near_color, split.near_weight, split.near_radius, split.far_color, split.far_radius]
     windows = _Windows(torch.cat([light, radius]))
     colors = light.flatten(1)
-    for some, threshold in zip(pixels.split(PIXELS_AT_ONCE), between.split(PIXELS_AT_ONCE)):
-        report()
-        window = windows.around(some)
-        for plane, values in zip(planes, _unmix(colors[:, some], window, threshold)):
-            plane.view(len(plane), -1)[:, some] = values
-        if not has_lamps:
-            continue
-        beside = (window[:-1].amax((0, 2, 3)) > 1).nonzero()[:, 0]
-        for plane, values in zip(planes, _unmix_lamps(colors[:, some[beside]], window[:, beside], threshold[beside])):
-            plane.view(len(plane), -1)[:, some[beside]] = values
+    for places, unmixed in ((pixels, _unmix), (beside, _unmix_lamps)):
+        for some in places.split(PIXELS_AT_ONCE):
+            report()
+            for plane, values in zip(planes, unmixed(colors[:, some], windows.around(some), between[some])):
+                plane.view(len(plane), -1)[:, some] = values
     return split
 
 

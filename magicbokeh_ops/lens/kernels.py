@@ -40,11 +40,6 @@ def kernel(aperture: Aperture, radius: float, level: int, field: tuple[float, fl
     return made.flip(1, 2) if radius > 0 else made
 
 
-def reach_of(aperture: Aperture, radius: float, level: int) -> int:
-    """Pixels to each side of its middle that a kernel has at most."""
-    return math.ceil(abs(radius) / 2**level * aperture.extent) + max(SPREAD)
-
-
 @lru_cache(maxsize=256)
 def _small(aperture: Aperture, field: tuple[float, float], in_front: bool) -> list[Tensor]:
     """Kernels for the radii `SMALL`, whose pixels are large beside the blur.

@@ -53,7 +53,7 @@ class Photo:
         if settings.tilt:
             given = [disparity] if plate_disparity is None else [disparity, plate_disparity]
             levelled = [settings.levelled(resize(part, self.size)) for part in given]
-            ends = torch.stack([part.amin() for part in levelled] + [part.amax() for part in levelled]).view(1, 1, 1, -1)
+            ends = torch.stack([part.amin() for part in levelled] + [part.amax() for part in levelled]).view(1, 1, 1, -1).cpu()
         self.lowest, self.highest = (float(end) for end in settings.radius(ends).aminmax())
         self.reach = math.ceil(aperture.extent * max(-self.lowest, self.highest)) + 2
         self.has_lamps = bool(image.max() > 1)

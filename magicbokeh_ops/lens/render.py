@@ -130,7 +130,7 @@ def render(
         check_same_shape(background_disparity, size, "background_disparity")
         background_disparity = match_batch(background_disparity, frames, "background_disparity")
         maps.append(background_disparity)
-    ends = torch.stack([end for part in maps for end in (part.amin((1, 2, 3)), part.amax((1, 2, 3)))], 1)[:, None, None]
+    ends = torch.stack([end for part in maps for end in (part.amin((1, 2, 3)), part.amax((1, 2, 3)))], 1)[:, None, None].cpu()
     signed_radius(ends, focus, k, focus_range, falloff, tilt, tilt_direction)  # refuses what can't be a focus or an aperture
     seeds = [grain_seed] * frames if isinstance(grain_seed, int) else grain_seed
     focuses, ks = (torch.as_tensor(given, dtype=torch.float32).reshape(-1).expand(frames).tolist() for given in (focus, k))
@@ -273,9 +273,8 @@ def _tiles(photo: Photo, parts: list[Block], aperture: Aperture, report: _Steps)
     photo.prepare(report)
     pictures = _Pictures(photo, parts, aperture.extent, report)
     bins = Bins.behind(photo.lowest, photo.highest) if photo.uncovers else None
+    blurs = Blurs(aperture)
     layers = photo.bins.layers + (bins.layers if bins is not None else [])
-    largest = [max(tile.size[axis] for part in parts for tile in part.tiles) for axis in (0, 1)]
-    blurs = Blurs(aperture, largest, layers)
     for part in parts:
         composer = Composer(blurs, photo.bins, bins, part, pictures.part(part), report)
         for i, tile in enumerate(part.tiles):

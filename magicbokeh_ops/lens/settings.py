@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..defocus import signed_radius
+from ..defocus import blur_radius, check_map, signed_radius
 from ..focal_plane import tilted
 from ..planes import fit, magnified
 
@@ -38,7 +38,7 @@ class Settings:
 
     def radius(self, levelled: Tensor) -> Tensor:
         """Signed radius in pixels of levelled disparity (1, 1, h, w)."""
-        radius = signed_radius(levelled, self.focus, self.k, self.focus_range, self.falloff)
+        radius = blur_radius(levelled.float() - self.focus, self.k, self.focus_range, self.falloff)
         return torch.where(radius > 0, radius * self.near_scale, radius * self.far_scale).clamp(-self.largest, self.largest)
 
 
@@ -46,7 +46,10 @@ def radius_map(disparity: Tensor, size: Sequence[int], focus: float, k: float, *
     """Blur radius in pixels that `render` gives the pixels of a picture of `size` (height, width): positive in front of the focus.
 
     disparity: (1, 1, h, w). focus, k and options: as for `render`, those that the radius depends on. Returns (1, 1, H, W).
+    Raises ValueError as `defocus.signed_radius`.
     """
     settings = Settings(size, focus, k, **options)
+    check_map(disparity, "disparity")
+    signed_radius(disparity[..., :1, :1], focus, k, settings.focus_range, settings.falloff)  # refuses what can't be a focus
     disparity = magnified(fit(disparity, size, "disparity").float(), 1 + breathing * focus)
     return settings.radius(settings.levelled(disparity))

@@ -1,0 +1,96 @@
+"""What a picture costs on any machine: how often the device is asked, and how many transforms there are of which sizes."""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from magicbokeh_ops import lens
+from magicbokeh_ops.aperture import Aperture
+from magicbokeh_ops.lens import convolve
+from tests.support.fake_device import DEVICE, FakeDevice, OnDevice
+
+
+class Asked(FakeDevice):
+    """Counts how often the program waits for what the device has found."""
+
+    def __init__(self):
+        super().__init__("mps")
+        self.reads: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.name().removeprefix("aten::").partition(".")[0]
+        result = super().__torch_dispatch__(operation, types, args, kwargs)
+        from_here = any(isinstance(one, OnDevice) for one in args)
+        if from_here and (name in ("_local_scalar_dense", "nonzero") or (name == "_to_copy" and result.device != DEVICE)):
+            self.reads.append(name)
+        return result
+
+
+def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A slope with things before it."""
+    disparity = torch.linspace(0.1, 0.5, height).view(1, 1, -1, 1).repeat(1, 1, 1, width)
+    for i in range(6):
+        top, left = height * i // 8, width * (5 * i % 7) // 8
+        disparity[..., top : top + height // 5, left : left + width // 6] = 0.55 + 0.06 * i
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(1, 3, height, width, generator=generator), disparity
+
+
+@pytest.mark.parametrize(
+    "k, options",
+    [(0, {}), (24, {}), (90, {}), (24, {"tilt": 0.2}), (24, {"aperture": Aperture(blades=6, fringing=0.2)})],
+)
+def test_the_device_is_asked_once_for_a_picture_of_many_tiles(k, options):
+    image, disparity = scene(190, 250)
+    with patch("magicbokeh_ops.lens.tiles.TILE", 96), Asked() as device:
+        mode = torch.utils._python_dispatch._get_current_dispatch_mode()
+        lens.render(image.to(device), disparity.to(device), 0.3, k, **options)
+    assert 0 < len(mode.reads) <= 10, mode.reads
+
+
+def test_lamps_cost_one_question_more():
+    image, disparity = scene(190, 250)
+    image[..., 40:44, ::9] = 20.0
+    with patch("magicbokeh_ops.lens.tiles.TILE", 96), Asked() as device:
+        mode = torch.utils._python_dispatch._get_current_dispatch_mode()
+        lens.render(image.to(device), disparity.to(device), 0.3, 24, color_space="linear")
+    assert len(mode.reads) <= 11, mode.reads
+
+
+def transforms(frames: list[tuple[torch.Tensor, torch.Tensor, float, float]]) -> tuple[list[torch.Size], list[torch.Size]]:
+    """Shapes of transformed blocks (N, pairs, h, w) and of transformed kernels (K, h, w), over frames with their focus and k."""
+    blocks, kernels, fft2 = [], [], torch.fft.fft2
+
+    def counted(planes, **options):
+        (kernels if planes.ndim == 3 else blocks).append(planes.shape)
+        return fft2(planes, **options)
+
+    with patch("torch.fft.fft2", counted), patch("magicbokeh_ops.lens.kernels.torch.fft.fft2", counted):
+        convolve._spectra.kept.clear()
+        for image, disparity, focus, k in frames:
+            lens.render(image, disparity, focus, k)
+    return blocks, kernels
+
+
+@pytest.mark.parametrize("k", [16, 64, 200])
+def test_few_sizes_in_a_clip(k):
+    image, disparity = scene(190, 250)
+    blocks, kernels = transforms([(image, disparity, 0.1 * i, k) for i in range(1, 9)])
+    assert blocks and len({shape[-2:] for shape in blocks + kernels}) <= 12
+
+
+def test_no_kernel_is_transformed_twice_in_a_clip():
+    image, disparity = scene(190, 250)
+    with patch("magicbokeh_ops.lens.tiles.TILE", 96):
+        blocks, kernels = transforms([(image, disparity, focus, 24) for focus in (0.3, 0.35, 0.4)])
+    assert len(kernels) == len(convolve._spectra.kept)
+    assert len(blocks) > 3 * len(kernels)
+
+
+def test_spectra_are_bounded():
+    image, disparity = scene(64, 80)
+    convolve._spectra.kept.clear()
+    with patch("magicbokeh_ops.lens.convolve.KEPT", 2**20):
+        lens.render(image, disparity, 0.3, 20)
+        assert 0 < sum(spectrum.nbytes for spectrum in convolve._spectra.kept.values()) <= 2**20
