@@ -70,13 +70,10 @@ class Composer:
 
         def darkest(some_rows: slice, some_cols: slice) -> Tensor:
             """Light (C, h, w) that no pixel around is below."""
-            grown = [slice(max(span.start - DARKEST_REACH, 0), span.stop + DARKEST_REACH) for span in (some_rows, some_cols)]
-            source = rows[grown[0], None], cols[grown[1]]
-            colors = split.near_color[:, *source].minimum(split.far_color[:, *source])
-            inner = [
-                slice(span.start - more.start, span.stop - more.start) for span, more in zip((some_rows, some_cols), grown)
-            ]
-            return -widen(-colors[None], DARKEST_REACH)[0][:, *inner]
+            top, left = (max(span.start - DARKEST_REACH, 0) for span in (some_rows, some_cols))
+            y, x = rows[top : some_rows.stop + DARKEST_REACH, None], cols[left : some_cols.stop + DARKEST_REACH]
+            lowest = -widen(-split.near_color[:, y, x].minimum(split.far_color[:, y, x])[None], DARKEST_REACH)[0]
+            return lowest[:, some_rows.start - top : some_rows.stop - top, some_cols.start - left : some_cols.stop - left]
 
         self.report()
         light, gap = self._seen(fragments[:2], darkest, tile)
@@ -174,10 +171,6 @@ def _box(fragments: list[Fragments], shares: Sequence[Share], level: int) -> tup
         for spans in zip(*boxes)
     )
     return rows, cols
-
-
-def _length(span: slice) -> int:
-    return span.stop - span.start
 
 
 def _sum(placed: list[Placed]) -> Placed:

@@ -74,10 +74,10 @@ class Fragments:
 
     def box(self, shares: Sequence[Share]) -> tuple[slice, slice] | None:
         """Rows and columns of the tile in which these are; None if there are none."""
-        cells = self.cells[[share.kind for share in shares]].any(0)
+        cells = np.asarray(self.cells[[share.kind for share in shares]].any(0))
         if not cells.any():
             return None
-        places = [lines.nonzero()[0] for lines in (cells.any(1), cells.any(0))]
+        places = [np.flatnonzero(cells.any(axis)) for axis in (1, 0)]
         rows, cols = (
             slice(CELL * int(some[0]), min(CELL * (int(some[-1]) + 1), length)) for some, length in zip(places, self.size)
         )

@@ -30,7 +30,6 @@ FOURIER = [
         "lens.render.render",
         "lens.render, all it can do",
         "lens.render, matte and plate",
-        "lens.kernels.convolve",
         "model.method.predict, residual",
         "model.nano.lens_blur",
         "grain.add",

@@ -38,7 +38,7 @@ from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
 from magicbokeh_ops.evaluation import benchmark, metrics
 from magicbokeh_ops.evaluation import depth as depth_scores
-from magicbokeh_ops.lens import edges, kernels, matte, plate, pyramid
+from magicbokeh_ops.lens import edges, matte, plate, pyramid
 from magicbokeh_ops.model import strips
 from magicbokeh_ops.synthesis import dataset
 from magicbokeh_ops.training import run
@@ -178,7 +178,7 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "lens.pyramid.halve": (pyramid.halve, [random(1, 3, 9, 8)]),
     "lens.pyramid.levels_of": (pyramid.levels_of, [random(1, 3, 9, 8)]),
     "lens.pyramid.pull": (lambda planes: pyramid.pull(pyramid.levels_of(planes)), [random(1, 3, 9, 8)]),
-    "lens.kernels.convolve": (kernels.convolve, [random(4, 40, 36), random(5, 5)]),
+    "defocus.blur_radius": (lambda distance: defocus.blur_radius(distance - 0.4, 9.0, 0.1, 2.0), [plane(1)]),
     "lens.render.render": (lambda image, disparity: lens.render(image, disparity, 0.4, 6.0), [photo(), plane()]),
     "lens.render, all it can do": (
         lambda image, disparity: lens.render(
