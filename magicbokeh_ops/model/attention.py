@@ -30,22 +30,34 @@ def attend_masked(q: Tensor, k: Tensor, v: Tensor, heads: int, region: Tensor) -
     return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
 
 
-def attend_within(q: Tensor, k: Tensor, v: Tensor, heads: int, region: Tensor, attention: Attend = attend) -> Tensor:
+class Regions:
+    """Tokens (B, N) split by a bool, once for all layers that share them, since a device has to be asked how many there are.
+
+    inside: (B, N) bool. parts: of each picture, its tokens inside and outside, or None where all are on one side.
+    """
+
+    def __init__(self, inside: Tensor):
+        self.inside = inside
+        count = inside.shape[1]
+        order = inside.int().argsort(dim=1, stable=True)
+        sizes = inside.sum(1).tolist()
+        self.parts = [(own[count - n :], own[: count - n]) if 0 < n < count else None for own, n in zip(order, sizes)]
+
+
+def attend_within(q: Tensor, k: Tensor, v: Tensor, heads: int, region: Tensor | Regions, attention: Attend = attend) -> Tensor:
     """The same without any N x N mask: the tokens of each region attend among themselves and go back to their places.
 
-    Costs p^2 + (1 - p)^2 of full attention for a region of share p.
+    region: (B, N) bool, or what was found of it. Costs p^2 + (1 - p)^2 of full attention for a region of share p.
     """
-    share = region.float().mean(1)
-    mixed = (share > 0) & (share < 1)
-    if not mixed.any():
+    parts = (region if isinstance(region, Regions) else Regions(region)).parts
+    if not any(parts):
         return attention(q, k, v, heads)
     out = torch.empty_like(q)
-    for i, inside in enumerate(region):
-        if not mixed[i]:
+    for i, sides in enumerate(parts):
+        if sides is None:
             out[i : i + 1] = attention(q[i : i + 1], k[i : i + 1], v[i : i + 1], heads)
             continue
-        for side in (inside, ~inside):
-            tokens = side.nonzero()[:, 0]
+        for tokens in sides:
             some_q, some_k, some_v = (x[i].index_select(0, tokens)[None] for x in (q, k, v))
             out[i, tokens] = attention(some_q, some_k, some_v, heads)[0]
             del some_q, some_k, some_v  # before those of the other side are made
@@ -86,9 +98,9 @@ class MaskedBranch(nn.Module):
         self.to_out_lora = LowRank(channels, rank, operations)
 
     def forward(
-        self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, region: Tensor | None, attention: Attend
+        self, x: Tensor, q: Tensor, k: Tensor, v: Tensor, heads: int, region: Tensor | Regions | None, attention: Attend
     ) -> Tensor:
-        """What is added to the plain branch's output (B, N, C). region: (B, N) bool, None for one region."""
+        """What is added to the plain branch's output (B, N, C). region: as for `attend_within`, None for one region."""
         q, k, v = q + self.to_q_lora(x), k + self.to_k_lora(x), v + self.to_v_lora(x)
         inner = attention(q, k, v, heads) if region is None else attend_within(q, k, v, heads, region, attention)
         return self.to_out_lora(inner)

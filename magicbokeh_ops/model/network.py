@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Attend, MaskedBranch, attend, thinned
+from .attention import Attend, MaskedBranch, Regions, attend, thinned
 
 TIMESTEP = 999
 # What becomes of the attention of networks by their prediction.
@@ -88,7 +88,7 @@ class SelfAttention(nn.Module):
         self.to_out = nn.ModuleList([operations.Linear(channels, channels)])
         self.processor = MaskedBranch(channels, rank, operations) if rank else None
 
-    def forward(self, x: Tensor, region: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, region: Regions | None) -> Tensor:
         q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
         out = self.to_out[0](self.attention(q, k, v, self.heads))
         if self.processor is not None:
@@ -125,7 +125,7 @@ class TransformerBlock(nn.Module):
         self.norm3 = operations.LayerNorm(channels)
         self.ff = FeedForward(channels, operations)
 
-    def forward(self, x: Tensor, region: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, region: Regions | None) -> Tensor:
         x = x + self.attn1(self.norm1(x), region)
         return x + self.ff(self.norm3(x))
 
@@ -138,7 +138,7 @@ class Transformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TransformerBlock(channels, heads, rank, operations, attention)])
         self.proj_out = operations.Linear(channels, channels)
 
-    def forward(self, x: Tensor, region: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, region: Regions | None = None) -> Tensor:
         size = x.shape[-2:]
         tokens = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))  # (B, N, C)
         for block in self.transformer_blocks:
@@ -195,7 +195,7 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor | None, skips: list[Tensor], regions: Tensor | None) -> Tensor:
         region = None
         if regions is not None and self.attentions:
-            region = F.interpolate(regions, size=x.shape[-2:], mode="nearest").flatten(1) > 0.5
+            region = Regions(F.interpolate(regions, size=x.shape[-2:], mode="nearest").flatten(1) > 0.5)
         for i, resnet in enumerate(self.resnets):
             x = resnet(torch.cat([x, skips.pop()], 1), time)
             if self.attentions:

