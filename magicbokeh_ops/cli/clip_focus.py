@@ -21,7 +21,7 @@ from ..video.depths import Maps, Source
 from ..video.look import look_over, small_frames
 from ..video.store import Store
 from .clip import Depths, is_clip
-from .inputs import Bar, find_focus
+from .inputs import find_focus
 from .options import FOLLOWING
 
 SAY_FOCUS = "Say where the focus lies with one of --focus, --focus-point, --focus-mask, --track and --keys."
@@ -53,38 +53,37 @@ class ClipFocus:
         self, depths: Depths, steadiness: float, tilt: float, tilt_direction: float, device: torch.device
     ) -> float | list[float]:
         """Focus of the clip or of each frame, with a tilt that of the middle of the picture. Says where it is lost, and draws the plot."""
-        measured: list[float | None] | None = None
-        cuts: list[int] = []
+        tilts = tilt, tilt_direction
         if self.track is not None or self.masks is not None:
-            assert self.store is not None
-            frames, cuts = look_over(self.source, depths, steadiness, self._masks(), self.store, device, Bar("look"))
-            places = self._places(self.store, frames, cuts)
-            if self.masks is not None and not any(places):
-                raise ValueError(f"{self.masks.path} shows nothing in any frame; its masks are white where it should be sharp.")
-            height, width = self.source.signal.shown_size
-            right, down = slopes((height, width), tilt, tilt_direction)
-            measured = [
-                None if place is None else place.disparity - right * width * (place.x - 0.5) - down * height * (place.y - 0.5)
-                for place in places
-            ]
-            focus = tracking.pull(measured, cuts, self.smoothing, self.max_speed)
-            for line in tracking.describe(measured, cuts, "the point" if self.masks is None else "the subject"):
-                click.echo(line)
-        elif self.focus is None and self.focus_point is None and self.focus_mask is None:
-            near = self._at_keys(depths, steadiness, tilt, tilt_direction, device)
-            focus = focus_of(self.keys, self.source.count, lambda frame, _: near[frame]) or []
-        else:
-            return find_focus(tilted(depths.sample, tilt, tilt_direction), self.focus, self.focus_point, self.focus_mask)
-        if self.save_plot is not None:
-            files.write_photo(self.save_plot, tracking.draw_plot(focus, measured, cuts))
-        return focus
+            return self._followed(depths, steadiness, tilts, device)
+        if self.focus is None and self.focus_point is None and self.focus_mask is None:
+            return self._keyed(depths, steadiness, tilts, device)
+        return find_focus(tilted(depths.sample, *tilts), self.focus, self.focus_point, self.focus_mask)
 
     def find_k(self, k: float) -> float | list[float]:
         """k: where keys say nothing of it."""
         return k_of(self.keys, self.source.count) or k
 
-    def _masks(self) -> Iterator[Tensor] | None:
-        return None if self.masks is None else _checked(self.masks, self.source.signal.shown_size)
+    def _followed(self, depths: Depths, steadiness: float, tilts: tuple[float, float], device: torch.device) -> list[float]:
+        assert self.store is not None
+        size = self.source.signal.shown_size
+        masks = None if self.masks is None else _checked(self.masks, size)
+        with tqdm(desc="look", total=self.source.count, unit="frame") as bar:
+            frames, cuts = look_over(self.source, depths, steadiness, masks, self.store, device, bar.update)
+        places = self._places(self.store, frames, cuts)
+        if self.masks is not None and not any(places):
+            raise ValueError(f"{self.masks.path} shows nothing in any frame; its masks are white where it should be sharp.")
+        right, down = slopes(size, *tilts)
+
+        def levelled(place: tracking.Seen) -> float:
+            return place.disparity - right * size[1] * (place.x - 0.5) - down * size[0] * (place.y - 0.5)
+
+        measured = [None if place is None else levelled(place) for place in places]
+        focus = tracking.pull(measured, cuts, self.smoothing, self.max_speed)
+        for line in tracking.describe(measured, cuts, "the point" if self.masks is None else "the subject"):
+            click.echo(line)
+        self._plot(focus, measured, cuts)
+        return focus
 
     def _places(self, store: Store, frames: int, cuts: list[int]) -> list[tracking.Seen | None]:
         """Where the subject is in each frame, and its disparity."""
@@ -103,20 +102,23 @@ class ClipFocus:
                 None if value is None else tracking.Seen(*_middle(store["mask", i]), value) for i, value in enumerate(values)
             ]
 
-    def _at_keys(
-        self, depths: Depths, steadiness: float, tilt: float, tilt_direction: float, device: torch.device
-    ) -> dict[int, float]:
-        """Disparity at the points of keys, by their frames."""
+    def _keyed(self, depths: Depths, steadiness: float, tilts: tuple[float, float], device: torch.device) -> list[float]:
         points = {key.frame: key.point for key in self.keys if key.point is not None}
         reach = REACH if steadiness else 0
         only = {i for frame in points for i in range(frame - reach, frame + reach + 1)}
-        frames = depths(self.source.frames(only=only), only)
-        found = {}
-        for frame in small_frames(frames, self.source, steadiness, device):
-            if frame.index in points:
-                near = tilted(frame.disparity, tilt, tilt_direction)
-                found[frame.index] = focus_from_point(near, *points[frame.index])
-        return found
+        near = {}
+        if points:
+            for frame in small_frames(depths(self.source.frames(only=only), only), self.source, steadiness, device):
+                if frame.index in points:
+                    near[frame.index] = focus_from_point(tilted(frame.disparity, *tilts), *points[frame.index])
+        focus = focus_of(self.keys, self.source.count, lambda frame, _: near[frame])
+        assert focus is not None  # or the options would have been refused
+        self._plot(focus, None, [])
+        return focus
+
+    def _plot(self, focus: list[float], measured: list[float | None] | None, cuts: list[int]) -> None:
+        if self.save_plot is not None:
+            files.write_photo(self.save_plot, tracking.draw_plot(focus, measured, cuts))
 
 
 def clip_focus(

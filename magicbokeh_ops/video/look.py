@@ -29,19 +29,18 @@ def look_over(
     masks: Iterable[Tensor] | None,
     store: Store,
     device: torch.device,
-    progress: Callable[[int, int], None],
+    progress: Callable[[], object],
 ) -> tuple[int, list[int]]:
     """Puts all frames into a store: ("near", i), and ("mask", i) if there are masks, else ("photo", i). Returns their number, and cuts.
 
-    depths, steadiness: as for the lens. masks: (1, 1, h, w) in 0..1, one for each frame. progress: called with (frames seen, frames in
-    all); may raise to stop.
+    depths, steadiness: as for the lens. masks: (1, 1, h, w) in 0..1, one for each frame. progress: called with each frame; may raise to stop.
     """
     colors: list[np.ndarray] = []
 
     def seen() -> Iterator[Frame]:
         for frame in source.frames():
             colors.append(tracking.colors_of(shown(frame.image, source.space)))
-            progress(len(colors), source.count)
+            progress()
             yield frame
 
     frames = small_frames(depths(seen(), None), source, steadiness, device)
