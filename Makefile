@@ -4,18 +4,24 @@ TORCH ?= torch==2.13.0
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: test test-quick test-browser demo comfy clean
+.PHONY: test test-all test-quick test-browser demo comfy clean
 
+# CHOSEN: markers of the tests that run.
+CHOSEN = not long
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 tests/unit tests/parity
+	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 -m "$(CHOSEN)" tests/unit tests/parity
 	$(BIN)/pytest -c tests/pytest.ini tests/host
+
+# Also what takes ten seconds or more a test: an hour on two cores.
+test-all: CHOSEN =
+test-all: test
 
 # A minute on two cores: no linters, and only tests that take little.
 test-quick: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 -m "not slow" tests/unit tests/parity
+	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 -m "not slow and not long" tests/unit tests/parity
 
 # In a real browser: needs Chromium, and a ComfyUI as the other tests find it.
 test-browser: $(VENV)/installed

@@ -5,6 +5,7 @@ The clip is drawn: 10 bits with sound, its depth another clip of the same size. 
 python -m benchmarks.streams                                  # 24 and 240 frames of 1920 x 1080, to HEVC
 python -m benchmarks.streams --frames 24 --ending mkv         # to FFV1
 python -m benchmarks.streams --depth-model DAdepth.pth        # the disparity by a network
+python -m benchmarks.streams --track                          # the focus follows a point
 """
 
 import argparse
@@ -21,12 +22,14 @@ from magicbokeh_ops.cli.lens import lens_command
 from tests.support.memory_peak import memory
 from tests.support.video_files import draw, write_clip
 
-K = 20
+K, BLOCK = 20, 16
+POINT = "0.7,0.15"  # on what goes to the left through the whole clip
 
 
 def draw_clips(folder: Path, size: tuple[int, int], count: int) -> None:
     height, width = size
-    texture = draw(0, (height, 2 * width), 10, 64, 940).reshape(height, 2 * width)
+    coarse = draw(0, (-(-height // BLOCK), -(-2 * width // BLOCK)), 10, 64, 940)  # as fine as what can be followed
+    texture = coarse.repeat(BLOCK, 0).repeat(BLOCK, 1)[:height, : 2 * width]
     chroma = [np.full((height // 2, width // 2), 512)] * 2
     slope = np.linspace(64, 600, width).astype(np.uint16) * np.ones((height, 1), np.uint16)
 
@@ -43,10 +46,11 @@ def draw_clips(folder: Path, size: tuple[int, int], count: int) -> None:
     write_clip(folder / "depth.mp4", depth, count, "libx265", size=size, **fast)
 
 
-def measure(folder: Path, ending: str, model: str | None) -> dict[str, float]:
+def measure(folder: Path, ending: str, model: str | None, track: bool) -> dict[str, float]:
     """Bytes held beyond those before the command, and seconds."""
     depth = ["--depth-model", model] if model else ["-d", str(folder / "depth.mp4")]
-    asked = [str(folder / "clip.mp4"), *depth, "--focus", "0.9", "--k", str(K), "-o", str(folder / f"out.{ending}")]
+    focus = ["--track", POINT] if track else ["--focus", "0.9"]
+    asked = [str(folder / "clip.mp4"), *depth, *focus, "--k", str(K), "-o", str(folder / f"out.{ending}")]
     before, start = memory("cpu"), time.perf_counter()
     lens_command.main(asked, standalone_mode=False)
     return {"beyond": memory("cpu", peak=True) - before, "seconds": time.perf_counter() - start}
@@ -58,10 +62,11 @@ def main():
     parser.add_argument("--frames", type=int, nargs="+", default=[24, 240])
     parser.add_argument("--ending", default="mp4", choices=["mp4", "mov", "mkv"])
     parser.add_argument("--depth-model")
+    parser.add_argument("--track", action="store_true")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
-        print(json.dumps(measure(args.alone, args.ending, args.depth_model)))
+        print(json.dumps(measure(args.alone, args.ending, args.depth_model, args.track)))
         return
     width, height = map(int, args.size.split("x"))
     print("| frames | beyond start, GiB | s |")
@@ -70,6 +75,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             draw_clips(Path(folder), (height, width), count)
             rest = ["--ending", args.ending, *(["--depth-model", args.depth_model] if args.depth_model else [])]
+            rest += ["--track"] * args.track
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.streams", "--alone", folder, *rest],
                 stdout=subprocess.PIPE,

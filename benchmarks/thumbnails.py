@@ -4,20 +4,24 @@ python -m benchmarks.thumbnails
 
 Those that need weights show their photo and their graph, and say so, until somebody with the weights has run them. The one for
 people's own photos shows a photo, its depth and what the lens makes of them. Those of drawn photos show what a ComfyUI that
-`tests/host` finds makes of them; that of the touch-up shows its disparity, before and after, too.
+`tests/host` finds makes of them; that of the touch-up shows its disparity, before and after, too, and that of the keys its frames at
+those.
 """
 
 import io
 import json
+import re
 import tempfile
 from pathlib import Path
 
+import av
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from magicbokeh_ops import lens
 from magicbokeh_ops.demo import ASSETS, demo_photo
 from magicbokeh_ops.focus import focus_from_point
+from magicbokeh_ops.keys import read_keys
 from tests.host.conftest import HOSTS, Host
 from tests.host.test_pack import prompt
 
@@ -30,8 +34,9 @@ NEED = {
     "chain_upscale_inpaint": "needs the released weights",
     "hair": "needs a model that removes backgrounds",
     "clean_plate": "needs a checkpoint for inpainting",
+    "video_portrait": "needs a video, MoGe and SAM 3",
 }
-RUN = ("night_lights", "miniature", "camera_units", "touch_up")
+RUN = ("night_lights", "miniature", "camera_units", "touch_up", "keyed_focus")
 SIDE = 512  # pixels of a thumbnail
 BAR = 44  # of the line below
 INSET = 130  # of a disparity
@@ -98,6 +103,19 @@ def with_disparities(picture: Image.Image, host: Host, outputs: dict) -> Image.I
     return picture
 
 
+def frames_at_keys(file: bytes, text: str) -> Image.Image:
+    """The frames of a clip at its three keys, and the keys, in four quarters."""
+    with av.open(io.BytesIO(file)) as video:
+        frames = [frame.to_image() for frame in video.decode(video=0)]
+    canvas = Image.new("RGB", (SIDE, SIDE), "#1b1b1b")
+    half = SIDE // 2
+    for i, key in enumerate(read_keys(text)):
+        canvas.paste(ImageOps.fit(frames[key.frame], (half, half)), (half * (i % 2), half * (i // 2)))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(20)
+    draw.text((half + 20, half + half // 2), re.sub(r", (?=\d+:)", "\n", text), fill="#eee", font=font, anchor="lm", spacing=24)
+    return canvas
+
+
 def results() -> dict[str, Image.Image]:
     """What the last ComfyUI saves of each of `RUN`, cut to a square."""
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +126,10 @@ def results() -> dict[str, Image.Image]:
                 outputs = host.run(prompt(name))["outputs"]
                 saved = outputs.values()
                 picture = next(output["images"][0] for output in saved if output.get("images", [{}])[0].get("type") == "output")
+                if name == "keyed_focus":
+                    keys = next(node["inputs"]["keys"] for node in prompt(name).values() if "keys" in node["inputs"])
+                    found[name] = frames_at_keys(host.image(picture), keys)
+                    continue
                 found[name] = ImageOps.fit(Image.open(io.BytesIO(host.image(picture))), (SIDE, SIDE))
                 if name == "touch_up":
                     found[name] = with_disparities(found[name], host, outputs)

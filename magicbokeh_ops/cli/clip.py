@@ -16,6 +16,7 @@ from ..video.encoders import check_ending
 from ..video.reading import VIDEOS, Clip, Frame
 from ..video.sequences import Sequence, SequenceWriter, is_pattern
 from ..video.stages import focused, near_new, photographed, steadied
+from ..video.store import Store
 from ..video.writing import ClipWriter
 from .inputs import Bar, load_network
 
@@ -31,10 +32,12 @@ def open_clip(path: Path, rate: Fraction) -> Clip | Sequence:
     return Clip(path) if path.suffix.lower() in VIDEOS else Sequence(path, rate)
 
 
-def check_clip_output(path: Path) -> None:
-    """Raise ValueError if a clip could not be written here, before any work is done for it."""
+def check_clip_output(path: Path, clip: Path) -> None:
+    """Raise ValueError if what becomes of a clip could not be written here, before any work is done for it."""
     if not _is_folder(path):
         check_ending(path)
+        if path.resolve() == clip.resolve():
+            raise ValueError(f"{path} is the clip itself; give the result another name.")
 
 
 def find_depths(
@@ -49,15 +52,19 @@ def find_depths(
     input_size: int,
     refine: int,
     device: torch.device,
+    kept: Store | None,
 ) -> Depths:
-    """The stage that gives frames their disparity. flat: one for all, where neither maps nor a model are given; None if there is none."""
+    """The stage that gives frames their disparity. flat: one for all, where neither maps nor a model are given; None if there is none.
+
+    kept: what a depth model gives is kept here, for a clip that is gone through twice.
+    """
     if disparity is not None:
         return GivenDepths(disparity, source, convention, normalize, layer)
     if model is not None:
         network = load_network(model, device)
         from ..video.estimated import FoundDepths
 
-        return FoundDepths(network, source, normalize, Bar("first look"), input_size, refine, device)
+        return FoundDepths(network, source, normalize, Bar("first look"), input_size, refine, device, kept)
     if flat is None:
         raise click.UsageError("A clip needs --disparity (a clip or a folder of maps) or --depth-model.")
     return FlatDepths(flat)
@@ -67,8 +74,8 @@ def photograph(
     source: Clip | Sequence,
     output: Path,
     depths: Depths,
-    focus: float,
-    k: float,
+    focus: float | list[float],
+    k: float | list[float],
     shape: dict[str, Any],
     look: dict[str, Any],
     *,
@@ -79,7 +86,7 @@ def photograph(
 ) -> None:
     """Read, work on and write all frames. Ctrl+C and SIGTERM end it with a file that plays.
 
-    steadiness: 0 to 1, how much flicker of the disparity is taken out.
+    focus, k: one for the clip, or one for each frame. steadiness: 0 to 1, how much flicker of the disparity is taken out.
     """
     writer = open_output(output, source, quality, resume)
     with Stop() as stop:
@@ -104,8 +111,6 @@ def photograph(
 def open_output(output: Path, source: Clip | Sequence, quality: float, resume: bool) -> ClipWriter | SequenceWriter:
     if _is_folder(output):
         return SequenceWriter(output, source, resume)
-    if output.resolve() == source.path.resolve():
-        raise ValueError(f"{output} is the clip itself; give the result another name.")
     return ClipWriter(output, source.signal, source.space, source if isinstance(source, Clip) else None, quality, resume)
 
 

@@ -73,7 +73,7 @@ def find_camera(
     if focal_length is None or f_number is None or focus_distance is None:
         raise click.UsageError("A camera is --focal-length, --f-number and --focus-distance together.")
     context = click.get_current_context()
-    for name in ("focus", "focus_point", "focus_mask", "k"):
+    for name in ("focus", "focus_point", "focus_mask", "track", "keys", "k"):
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(
                 f"Leave out --{name.replace('_', '-')}: --focal-length and the rest say what focus and k are."

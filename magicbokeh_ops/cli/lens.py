@@ -9,8 +9,8 @@ from ..lenses import aperture_of
 from ..planes import fit
 from ..video.encoders import QUALITY
 from .clip import check_clip_output, find_depths, is_clip, open_clip, photograph
+from .clip_focus import clip_focus, described, refuse_for_photo
 from .inputs import (
-    SAY_FOCUS,
     Bar,
     brings_depth,
     compute_device,
@@ -28,6 +28,7 @@ from .options import (
     CAMERA,
     DEPTH_MAP,
     EXISTING,
+    FOLLOWING,
     NORMALIZE,
     OUTPUT,
     OUTPUT_OR_FOLDER,
@@ -36,6 +37,7 @@ from .options import (
     depth_model_option,
     depth_options,
     device_option,
+    following_options,
     frame_rate,
     look_options,
     scene_options,
@@ -49,7 +51,8 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 @click.option("--disparity", "-d", type=PHOTO_OR_CLIP, help=f"{DEPTH_MAP} Of a clip: a folder, a pattern or a clip.")
 @depth_model_option
 @depth_options
-@scene_options
+@scene_options(PHOTO_OR_CLIP, " Of a clip also one of each frame, for a focus that follows what they show.")
+@following_options
 @camera_options
 @click.option("--normalize", type=NORMALIZE, default="percentile", show_default=True)
 @look_options
@@ -102,34 +105,35 @@ def lens_command(
         for name, given in (("--matte", matte), ("--background", background), ("--save-radius", save_radius)):
             if given is not None:
                 raise click.UsageError(f"{name} is for photos; leave it out for a clip.")
-        check_clip_output(output)
+        check_clip_output(output, photo)
     else:
+        refuse_for_photo(focus_mask)
         files.check_output(output)
     if save_radius is not None:
         files.check_numbers_output(save_radius)
     if save_iris is not None:
         files.check_output(save_iris)
     camera = find_camera(**{name: more.pop(name) for name in CAMERA})
+    following = {name: more.pop(name) for name in FOLLOWING}
     aperture = aperture_of(lens, **more, picture=None if iris is None else read_iris(iris))
     has_no_depth = disparity is None and depth_model is None and tilt and (moves or not brings_depth(photo))
-    if has_no_depth and focus is None and focus_point is None and focus_mask is None:
-        focus = FLAT
+    flat = FLAT if has_no_depth else None
     portrait = None
     if moves:
-        if camera is None and (focus, focus_point, focus_mask).count(None) != 2:
-            raise click.UsageError(SAY_FOCUS)  # before a depth model is asked
         source = open_clip(photo, fps)
+        wanted = clip_focus(source, focus, focus_point, focus_mask, **following, needed=camera is None, otherwise=flat)
         depths = find_depths(
             source,
             disparity,
             depth_model,
-            FLAT if has_no_depth else None,
+            flat,
             convention=convention,
             normalize=normalize,
             layer=layer,
             input_size=input_size,
             refine=refine,
             device=device,
+            kept=wanted.store,
         )
         near, ends, size = depths.sample, depths.ends, source.signal.shown_size
     else:
@@ -148,11 +152,17 @@ def lens_command(
                 near = defocus.normalize(load_depth(depth_model, input_size, device, refine)(seen), normalize)
         elif has_no_depth:
             near = torch.full((1, 1, *size), FLAT)
-    if camera is None:
+    if steady is None:
+        steady = 0 if depth_model is None else 1  # maps that are given may have been made with care
+    if camera is not None:
+        focus, k = find_settings(camera, near, ends, size)
+    elif moves:
+        focus, k = wanted.find(depths, steady, tilt, tilt_direction, device), wanted.find_k(k)
+    else:
+        if focus is None and focus_point is None and focus_mask is None:
+            focus = flat
         levelled = tilted(near, tilt, tilt_direction)
         focus, k = find_focus(levelled, focus, focus_point, focus_mask, portrait=portrait), find_k(k, portrait)
-    else:
-        focus, k = find_settings(camera, near, ends, size)
     shape = {
         "near_scale": near_scale,
         "far_scale": far_scale,
@@ -164,8 +174,6 @@ def lens_command(
     }
     look = {"aperture": aperture, "highlight_boost": highlight_boost, "grain": grain, "device": device}
     if moves:
-        if steady is None:
-            steady = 0 if depth_model is None else 1  # maps that are given may have been made with care
         photograph(
             source,
             output,
@@ -204,4 +212,4 @@ def lens_command(
             files.write_numbers(save_radius, radius_map(near, size, focus, k, **shape))
     if save_iris is not None:
         files.write_photo(save_iris, linear_to_srgb(aperture.drawn())[None])
-    click.echo(f"{output}: focus {focus:.4f}, K {k:g}")
+    click.echo(f"{output}: focus {described(focus, '.4f')}, K {described(k, 'g')}")

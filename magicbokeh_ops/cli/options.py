@@ -58,6 +58,13 @@ def sensor(_ctx, _param, value: str | None) -> tuple[float, float] | None:
     return float(sides[1]), float(sides[2])
 
 
+def point_inside(ctx, param, value: str | None) -> tuple[float, float] | None:
+    place = point(ctx, param, value)
+    if place is not None and not all(0 <= part <= 1 for part in place):
+        raise click.BadParameter(f"{value!r} is not in the picture; both numbers go from 0 to 1.")
+    return place
+
+
 def named_paths(_ctx, _param, values: tuple[str, ...]) -> dict[str, Path]:
     pairs = {}
     for value in values:
@@ -83,30 +90,66 @@ DEPTH_MAP = "Depth map, white = nearest unless --convention says otherwise: pict
 k_option = click.option(
     "--k", type=click.FloatRange(0), default=24, show_default=True, help="Blur radius in pixels from nearest to farthest."
 )
-scene_options = options(
-    click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
-    click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
-    click.option("--focus-mask", type=EXISTING, help="Focus on the median disparity under this mask."),
-    k_option,
+
+
+def scene_options(masks, of_a_clip=""):
+    """Options of the scene and its focus. masks: the type of masks. of_a_clip: what help says of those of a clip."""
+    return options(
+        click.option("--focus", type=click.FloatRange(0, 1), help="Disparity in focus."),
+        click.option("--focus-point", callback=point, metavar="X,Y", help="Focus on what lies here, 0..1 from left and top."),
+        click.option("--focus-mask", type=masks, help=f"Focus on the median disparity under this mask.{of_a_clip}"),
+        k_option,
+        click.option(
+            "--focus-range", type=click.FloatRange(0), default=0, help="Depth around the focus that stays sharp, in disparity."
+        ),
+        click.option(
+            "--falloff",
+            type=click.FloatRange(0, min_open=True),
+            default=1,
+            help="Power with which the blur grows from there; 1 as in a lens.",
+        ),
+        click.option("--tilt", type=float, default=0, help="Disparity by which the plane of focus rises over the longer side."),
+        click.option("--tilt-direction", type=float, default=0, help="Where it rises to, in degrees: 0 = down, 90 = right."),
+        click.option(
+            "--convention",
+            type=click.Choice(list(defocus.CONVENTIONS.values())),
+            default="disparity",
+            show_default=True,
+            help="What the map's values mean.",
+        ),
+        click.option("--layer", help="Layer or channel of an EXR map that has several."),
+    )
+
+
+FOLLOWING = ("track", "track_frame", "keys", "smoothing", "max_speed", "save_plot")
+following_options = options(
     click.option(
-        "--focus-range", type=click.FloatRange(0), default=0, help="Depth around the focus that stays sharp, in disparity."
+        "--track",
+        callback=point_inside,
+        metavar="X,Y",
+        help="Focus of a clip that follows what lies here, 0..1 from left and top.",
     ),
     click.option(
-        "--falloff",
-        type=click.FloatRange(0, min_open=True),
-        default=1,
-        help="Power with which the blur grows from there; 1 as in a lens.",
+        "--track-frame", type=click.IntRange(0), default=0, show_default=True, help="The frame in which it lies there."
     ),
-    click.option("--tilt", type=float, default=0, help="Disparity by which the plane of focus rises over the longer side."),
-    click.option("--tilt-direction", type=float, default=0, help="Where it rises to, in degrees: 0 = down, 90 = right."),
     click.option(
-        "--convention",
-        type=click.Choice(list(defocus.CONVENTIONS.values())),
-        default="disparity",
+        "--keys", help="Focus and k by frames, or a file with them, such as '0: 0.82, 24: 0.31 ease, 48: (0.4,0.5) k 12'."
+    ),
+    click.option(
+        "--smoothing",
+        type=click.FloatRange(0, 120),
+        default=6,
         show_default=True,
-        help="What the map's values mean.",
+        help="Frames over which a focus that follows is smoothed, as many ahead as back.",
     ),
-    click.option("--layer", help="Layer or channel of an EXR map that has several."),
+    click.option(
+        "--max-speed",
+        type=click.FloatRange(0, 1),
+        default=0.04,
+        show_default=True,
+        help="Its largest change from one frame to the next, in disparity; 0 = any.",
+    ),
+    click.option("--save-plot", type=OUTPUT, help="Picture of the focus over the frames."),
 )
 CAMERA = ("focal_length", "f_number", "focus_distance", "sensor")
 camera_options = options(

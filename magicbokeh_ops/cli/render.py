@@ -23,7 +23,7 @@ from .options import (
 @click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
 @depth_model_option
 @depth_options
-@scene_options
+@scene_options(EXISTING)
 @click.option(
     "--normalize",
     type=NORMALIZE,

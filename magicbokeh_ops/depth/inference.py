@@ -61,9 +61,18 @@ def estimate(model: Any, image: Tensor, input_size: int = INPUT_SIZE) -> Tensor:
 
     input_size: length of the shorter side that the network sees; more shows finer detail and takes more memory.
     """
+    return fitted(predict(model, image, input_size), image)
+
+
+def predict(model: Any, image: Tensor, input_size: int = INPUT_SIZE) -> Tensor:
+    """What `estimate` enlarges: (B, 1, h, w) of the size that the network works at, where the model lies."""
     x = prepare(image, input_size, model.config.patch_size)
     parameter = next(model.parameters())
-    raw = model(x.to(parameter)).predicted_depth[:, None].float()
+    return model(x.to(parameter)).predicted_depth[:, None].float()
+
+
+def fitted(raw: Tensor, image: Tensor) -> Tensor:
+    """What `predict` gives, in the size of its photos and beside them."""
     return F.interpolate(raw, size=image.shape[-2:], mode="bilinear", align_corners=True).to(image.device)
 
 

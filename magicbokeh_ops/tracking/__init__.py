@@ -10,13 +10,28 @@ import numpy as np
 from torch import Tensor
 
 from ..planes import resize
-from .cuts import find_cuts
-from .follow import Follower, Maker, Seen
+from .cuts import colors_of, cuts_between, find_cuts
+from .follow import Follower, Maker, Seen, small
 from .pull import pull, shots
 from .report import describe, draw_plot
 from .subject import Layer, ellipse, layers_in, path_through
 
-__all__ = ["Box", "Maker", "Seen", "by_boxes", "by_masks", "by_point", "describe", "draw_plot", "find_cuts", "pull", "shots"]
+__all__ = [
+    "Box",
+    "Maker",
+    "Seen",
+    "by_boxes",
+    "by_masks",
+    "by_point",
+    "colors_of",
+    "cuts_between",
+    "describe",
+    "draw_plot",
+    "find_cuts",
+    "pull",
+    "shots",
+    "small",
+]
 
 Box = tuple[float, float, float, float]
 SIDE = 512  # pixels of the maps in which is measured, on their longer side

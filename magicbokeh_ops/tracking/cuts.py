@@ -4,7 +4,7 @@ Colours are counted in nine parts of the picture, so that what only moves change
 that swings changes for many frames on end, and a flash changes to and fro.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch.nn.functional as F
@@ -17,7 +17,11 @@ STANDS_OUT = 2.0  # times as much as from the frame before to the frame after
 
 def find_cuts(photos: Iterable[Tensor]) -> list[int]:
     """First frames of all shots but the first. photos: (1, 3, H, W) each, in 0..1 sRGB."""
-    colors = [_colors(photo) for photo in photos]
+    return cuts_between([colors_of(photo) for photo in photos])
+
+
+def cuts_between(colors: Sequence[np.ndarray]) -> list[int]:
+    """`find_cuts` of frames whose `colors_of` are known."""
     changes = [0.0, *(_change(before, after) for before, after in zip(colors, colors[1:])), 0.0]
     cuts = []
     for i in range(1, len(colors)):
@@ -27,8 +31,8 @@ def find_cuts(photos: Iterable[Tensor]) -> list[int]:
     return cuts
 
 
-def _colors(photo: Tensor) -> np.ndarray:
-    """How often each colour is in each part, (PARTS², LEVELS³)."""
+def colors_of(photo: Tensor) -> np.ndarray:
+    """How often each colour is in each part of a photo (1, 3, H, W) in 0..1 sRGB, (PARTS², LEVELS³)."""
     scale = SIDE / max(photo.shape[-2:])
     size = [max(PARTS, round(scale * length)) for length in photo.shape[-2:]]
     small = F.interpolate(photo.float().cpu(), size=size, mode="area")[0].clamp(0, 1).numpy()

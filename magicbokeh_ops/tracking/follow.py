@@ -74,16 +74,12 @@ class Follower:
     def _frame(self, i: int) -> tuple[list[Tensor], Tensor]:
         """Pyramid of the photo, (3, h, w) each, and the disparity (h, w) at the size of its first level."""
         if i not in self.made:
-            photo = self.photo(i).float().cpu()
-            scale = min(1.0, SIDE / max(photo.shape[-2:]))
-            size = [max(2 * WINDOW + 2, round(scale * length)) for length in photo.shape[-2:]]
-            level = F.interpolate(photo, size=size, mode="bilinear", antialias=True)
+            level, near = small(self.photo(i), self.disparity(i))
             pyramid = [level[0]]
             while len(pyramid) < LEVELS and min(level.shape[-2:]) > 8 * WINDOW:
                 level = F.avg_pool2d(level, 2)
                 pyramid.append(level[0])
-            near = F.interpolate(self.disparity(i).float().cpu(), size=size, mode="nearest-exact")[0, 0]
-            self.made = {**dict(list(self.made.items())[-1:]), i: (pyramid, near)}
+            self.made = {**dict(list(self.made.items())[-1:]), i: (pyramid, near[0, 0])}
         return self.made[i]
 
     def _radius(self, near: Tensor) -> int:
@@ -197,6 +193,14 @@ class Follower:
             return None
         x, y = (columns.start + column + 0.5) / width, (rows.start + row + 0.5) / height
         return Seen(x, y, float(values[row, column]))
+
+
+def small(photo: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
+    """A frame in the size in which is looked: photo (1, 3, h, w) and disparity (1, 1, h, w), on the CPU. What has it already stays as it is."""
+    scale = min(1.0, SIDE / max(photo.shape[-2:]))
+    size = [max(2 * WINDOW + 2, round(scale * length)) for length in photo.shape[-2:]]
+    level = F.interpolate(photo.float().cpu(), size=size, mode="bilinear", antialias=True)
+    return level, F.interpolate(disparity.float().cpu(), size=size, mode="nearest-exact")
 
 
 def _inside(points: Tensor, near: Tensor) -> Tensor:

@@ -22,8 +22,33 @@ SIDE = 256  # pixels of their shorter side at least, unless they have fewer
 Source = Clip | Sequence
 
 
+class Maps:
+    """A map for each frame of a clip: a folder, a pattern, or a clip of grey pictures.
+
+    what: they are called in messages. Raises ValueError unless there are as many as frames.
+    """
+
+    def __init__(self, path: Path, source: Source, what: str):
+        self.path = path
+        self.maps = Clip(path) if path.suffix.lower() in VIDEOS else listed(path, files.MAPS)
+        self.count = self.maps.count if isinstance(self.maps, Clip) else len(self.maps)
+        if self.count != source.count:
+            raise ValueError(
+                f"{path} has {self.count} {what} for the {source.count} frames of {source.path}; give one for each."
+            )
+
+    def read(
+        self, only: Collection[int] | None = None, layer: str | None = None, in_any_unit: bool = False
+    ) -> Iterator[Tensor]:
+        """(1, 1, h, w) of each frame, in order, or of some indexes. layer, in_any_unit: as for `files.read_map`."""
+        if isinstance(self.maps, Clip):
+            return self.maps.levels(only)
+        paths = (path for index, path in enumerate(self.maps) if only is None or index in only)
+        return (files.read_map(path, layer, in_any_unit) for path in paths)
+
+
 class GivenDepths:
-    """Disparity from maps: a folder, a pattern, or a clip of grey pictures, one map for each frame.
+    """Disparity from maps, one for each frame.
 
     sample: (S, 1, h, w) in [0, 1], small frames for finding the focus. ends: what became 0 and 1.
     Raises ValueError unless there are as many maps as frames, of their shape; and as `to_disparity` and `find_range` do.
@@ -31,35 +56,24 @@ class GivenDepths:
 
     def __init__(self, path: Path, source: Source, convention: str, normalize: str, layer: str | None = None):
         self.path, self.convention, self.layer = path, convention, layer
-        self.maps = Clip(path) if path.suffix.lower() in VIDEOS else listed(path, files.MAPS)
-        count = self.maps.count if isinstance(self.maps, Clip) else len(self.maps)
-        if count != source.count:
-            raise ValueError(
-                f"{path} has {count} depth maps for the {source.count} frames of {source.path}; give one for each."
-            )
-        found = together(self._disparities(spread(count, MAPS)))
+        self.maps = Maps(path, source, "depth maps")
+        found = together(self._disparities(spread(source.count, MAPS)))
         self.ends = find_range(lambda: found, normalize, str(path))
         self.sample = stretch(found, *self.ends)
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """A stage that gives frames their disparity."""
-        for frame, near in zip(frames, self._disparities()):
+    def __call__(self, frames: Iterable[Frame], only: Collection[int] | None = None) -> Iterator[Frame]:
+        """A stage that gives frames their disparity. only: the indexes of these frames, if they are not all."""
+        for frame, near in zip(frames, self._disparities(only)):
             frame.disparity = stretch(near, *self.ends)
             check_same_shape(frame.disparity, frame.image.shape[-2:], str(self.path), "the clip")
             yield frame
 
     def _disparities(self, only: Collection[int] | None = None) -> Iterator[Tensor]:
-        for depth in self._depths(only):
+        for depth in self.maps.read(only, self.layer, in_any_unit=self.convention == "distance"):
             try:
                 yield to_disparity(depth, self.convention)
             except ValueError as error:
                 raise ValueError(f"{self.path}: {error}") from None
-
-    def _depths(self, only: Collection[int] | None) -> Iterator[Tensor]:
-        if isinstance(self.maps, Clip):
-            return self.maps.levels(only)
-        paths = (path for index, path in enumerate(self.maps) if only is None or index in only)
-        return (files.read_map(path, self.layer, in_any_unit=self.convention == "distance") for path in paths)
 
 
 class FlatDepths:
@@ -70,7 +84,7 @@ class FlatDepths:
         self.sample = torch.full((1, 1, 1, 1), disparity)
         self.ends = torch.tensor(0.0), torch.tensor(1.0)
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def __call__(self, frames: Iterable[Frame], _only: Collection[int] | None = None) -> Iterator[Frame]:
         for frame in frames:
             frame.disparity = torch.full_like(frame.image[:, :1], self.disparity)
             yield frame

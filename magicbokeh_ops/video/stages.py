@@ -1,7 +1,7 @@
 """Stages that frames go through on their way from one file to the other."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,11 +14,16 @@ from ..lens import radius_map, render
 from .reading import Frame
 
 
-def focused(frames: Iterable[Frame], focus: float, k: float) -> Iterator[Frame]:
-    """One focus and one aperture for the whole clip."""
+def focused(frames: Iterable[Frame], focus: float | Sequence[float], k: float | Sequence[float]) -> Iterator[Frame]:
+    """Focus and aperture: one for the whole clip, or one for each of its frames."""
     for frame in frames:
-        frame.focus, frame.k = focus, k
+        frame.focus, frame.k = (value if isinstance(value, float | int) else value[frame.index] for value in (focus, k))
         yield frame
+
+
+def shown(image: Tensor, space: str) -> Tensor:
+    """The picture of a frame in sRGB, as a screen would cut it off."""
+    return image if space == "srgb" else linear_to_srgb(image).clamp(max=1)
 
 
 def near_new(frames: Iterable[Frame], is_done: Callable[[int], bool], count: int) -> Iterator[Frame]:

@@ -38,6 +38,7 @@ NEED_NO_MODEL = (
     "lens_blur",
     "lens_blur_photo",
     "rack_focus",
+    "keyed_focus",
     "nano_quickstart",
     "night_lights",
     "miniature",

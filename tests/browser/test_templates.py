@@ -115,6 +115,26 @@ def test_app_mode(canvas):
     assert not canvas.errors
 
 
+def test_a_video_without_sam(canvas):
+    """As the note in the template says: its group bypassed, and a point followed."""
+    if canvas.host.version == "0.3.64":  # it has no SAM
+        return
+    canvas.template("video_portrait")
+    queued = canvas.run(
+        """async () => {
+          const group = app.graph.groups.find((group) => group.title === "Subject");
+          group.recomputeInsideNodes();
+          for (const node of group.nodes) node.mode = 4;
+          return (await app.graphToPrompt()).output;
+        }"""
+    )
+    kinds = {node["class_type"]: node["inputs"] for node in queued.values()}
+    assert not kinds.keys() & {"CheckpointLoaderSimple", "CLIPTextEncode", "SAM3_VideoTrack", "SAM3_TrackToMask"}
+    assert "subject_mask" not in kinds["MagicBokehFocusTrack"]
+    assert kinds.keys() >= {"MoGeInference", "MagicBokehSteadyDisparity", "MagicBokehLensBlur", "SaveVideo"}
+    assert not canvas.errors
+
+
 def test_blueprint_is_the_portrait_template(canvas):
     if canvas.host.version == "0.3.64":  # it has no blueprints
         with pytest.raises(urllib.error.HTTPError):

@@ -7,8 +7,11 @@ import re
 import urllib.error
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
+
+from tests.support.video_files import draw, write_clip
 
 HERE = Path(__file__).parent
 PACK = HERE.parents[1]
@@ -21,7 +24,8 @@ def prompt(name: str) -> dict:
 
 
 def small(asked: dict) -> dict:
-    """The same with stand-ins for networks that ComfyUI only loads at full size: Stable Diffusion itself and what removes backgrounds."""
+    """The same with stand-ins for networks that ComfyUI only loads at full size: Stable Diffusion itself and what removes backgrounds
+    or follows subjects."""
     loaders = {key for key, node in asked.items() if node["class_type"] == "CheckpointLoaderSimple"}
     vae = next((key for key, node in asked.items() if node["class_type"] == "MagicBokehLoader"), "vae")
     if loaders and vae not in asked:
@@ -40,6 +44,8 @@ def small(asked: dict) -> dict:
         elif node["class_type"] == "RemoveBackground":
             photo = node["inputs"]["image"][0]
             node.update(class_type="MagicBokehMatteFromDisparity", inputs={"image": [photo, 0], "disparity": [photo, 1]})
+        elif node["class_type"] == "SAM3_TrackToMask":
+            node.update(class_type="TestMask", inputs={"kind": "left half"})
         elif node["class_type"] == "LoadImage" and geometry:  # of the size of TestGeometry
             node.update(class_type="TestImage", inputs={"kind": "photo"})
     return {
@@ -51,6 +57,7 @@ def small(asked: dict) -> dict:
 NOT_YET = {
     "lens_blur_core": {"LoadMoGeModel", "MoGeInference"},
     "hair": {"LoadBackgroundRemovalModel", "RemoveBackground"},
+    "video_portrait": {"LoadMoGeModel", "MoGeInference", "SAM3_VideoTrack", "SAM3_TrackToMask"},
 }
 
 
@@ -141,17 +148,51 @@ def test_blueprint_is_offered(host):
     assert offered == [path.stem for path in (PACK / "subgraphs").iterdir()]
 
 
+def put_clip(host) -> None:
+    """What the template for videos loads: five frames of noise that stands still, of the size of TestGeometry, with sound."""
+    planes = [draw(0, size, 8) for size in ((48, 64), (24, 32), (24, 32))]
+    write_clip(host.base / "input" / "clip.mp4", lambda _index: planes, 5, "libx264", "yuv420p", sound="aac")
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_workflow_runs(host, name):
     if is_too_new(host, name):
         return
+    put_clip(host)
     done = host.run(small(prompt(name)))
     assert done["status"]["status_str"] == "success", done["status"]
     images = [image for output in done["outputs"].values() for image in output.get("images", [])]
     assert images
     for image in images:
-        with Image.open(io.BytesIO(host.image(image))) as picture:
-            assert picture.getextrema()[0][0] < picture.getextrema()[0][1]
+        file = io.BytesIO(host.image(image))
+        if image["filename"].endswith(".mp4"):
+            with av.open(file) as video:
+                picture = next(video.decode(video=0)).to_image()
+        else:
+            picture = Image.open(file)
+        assert picture.getextrema()[0][0] < picture.getextrema()[0][1]
+
+
+@pytest.mark.parametrize("follow", ["mask", "point"])
+def test_video_portrait_keeps_frames_rate_and_sound(host, follow):
+    """With SAM, and as its note says without it."""
+    if is_too_new(host, "video_portrait"):
+        return
+    put_clip(host)
+    asked = small(prompt("video_portrait"))
+    track = next(node["inputs"] for node in asked.values() if node["class_type"] == "MagicBokehFocusTrack")
+    track["follow"] = follow
+    if follow == "point":
+        del track["subject_mask"]
+    done = host.run(asked)
+    assert done["status"]["status_str"] == "success", done["status"]
+    saved = [image for output in done["outputs"].values() if output.get("animated") for image in output["images"]]
+    with av.open(io.BytesIO(host.image(saved[0]))) as video:
+        assert video.streams.video[0].average_rate == 24
+        assert len(list(video.decode(video=0))) == 5
+    with av.open(io.BytesIO(host.image(saved[0]))) as video:
+        sound = sum(frame.samples / frame.rate for frame in video.decode(audio=0))
+        assert sound == pytest.approx(5 / 24, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["lens_blur", "magicbokeh_portrait"])

@@ -64,6 +64,8 @@ NETWORK_CALLS: dict[str, tuple[Callable, list[Tensor]]] = {
     "depth.inference.prepare": (lambda image: depth.prepare(image, 70), [photo()]),
     "depth.inference.standardize": (depth.standardize, [photo()]),
     "depth.inference.estimate": (lambda image: depth.estimate(DEPTH, image, 56), [photo()]),
+    "depth.inference.predict": (lambda image: depth.predict(DEPTH, image, 56), [photo()]),
+    "depth.inference.fitted": (depth.fitted, [plane(2, 20, 30), photo()]),
     "depth.inference.disparity": (lambda image: [depth.disparity(DEPTH, image, 56, reach) for reach in (0, 1)], [photo()]),
     "model.nano.lens_blur": (nano.lens_blur, [random(1, 48, 10, 9), plane(1) / 4]),
     "model.patch_codec.as_picture": (patch_codec.as_picture, [random(2, 48, 10, 9)]),

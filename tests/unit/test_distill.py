@@ -46,7 +46,7 @@ def losses(file: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_teacher_and_its_student(tmp_path):
     settings = settings_of(tmp_path)
     file = distill.distill(settings, tmp_path / "run")
@@ -60,7 +60,7 @@ def test_a_teacher_and_its_student(tmp_path):
     assert (tmp_path / "run" / "student.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_student_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
     whole = distill.distill(settings_of(tmp_path, save_seconds=0.0), tmp_path / "whole")
     stopped = settings_of(tmp_path, save_seconds=0.0)
@@ -81,6 +81,7 @@ def test_a_stopped_student_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch)
     assert all(torch.allclose(a[key], b[key], atol=1e-5) for key in a)
 
 
+@pytest.mark.long
 def test_student_starts_as_its_teacher_and_learns_the_bad_photos(tmp_path):
     """Fed with the teacher's own photos there is nothing to learn; a batch of bad ones is learned by heart."""
     torch.manual_seed(0)
@@ -129,7 +130,7 @@ def test_relative_disparity_has_no_scale_and_shift():
     assert torch.allclose(relative(values), relative(3 * values + 2), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_teacher_and_student_see_scenes_of_their_own(tmp_path, monkeypatch):
     seeds = []
     load = distill.run.load_batches
@@ -162,6 +163,7 @@ def test_a_teacher_that_is_not_there_is_not_made_up(tmp_path):
     assert not teacher.exists()
 
 
+@pytest.mark.long
 def test_half_precision_is_what_it_says(tmp_path):
     file = distill.distill(settings_of(tmp_path, steps=2, teacher_steps=2, precision="fp16"), tmp_path / "run")
     state = torch.load(file.with_suffix(".pt"), weights_only=True)

@@ -16,7 +16,7 @@ PACK = Path(__file__).parents[2]
 BASE = PACK / "tests" / "parity" / "golden" / "sd"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_table_of_a_decoder_that_lets_less_through(tmp_path):
     torch.manual_seed(0)
     AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4).save_pretrained(tmp_path / "tiny")

@@ -16,6 +16,7 @@ def scene():
     return drawn(3, 64, (4,), finer=1)
 
 
+@pytest.mark.long
 def test_matte_puts_subject_and_plate_together_to_the_photo(scene):
     front = scene[0]
     subject = three_layers(64, 12, 3)[0].color.clamp(max=1)

@@ -16,7 +16,7 @@ def missed(flow: torch.Tensor, moment) -> tuple[torch.Tensor, torch.Tensor]:
     return far[moment.seen & ~near], far[moment.seen & near]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_motion_of_things_that_cross_and_turn():
     moment, after = moving_scene(4, 8, 160, 16)[3:5]
     still, edges = missed(find_flow(moment.photo.clamp(max=1), after.photo.clamp(max=1)), moment)

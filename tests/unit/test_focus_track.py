@@ -41,6 +41,7 @@ def test_the_focus_follows_a_subject(follow, subject):
     assert plot.shape == (1, 320, 960, 3) and "frames" in report.lower()
 
 
+@pytest.mark.long
 def test_its_outputs_go_to_the_lens():
     image, disparity, made = clip()
     focus, k, *_ = track(follow="keys", keys="0: 0.8 k 2, 15: 0.2 k 8")
@@ -59,6 +60,7 @@ def test_keys_are_kept_as_they_are():
     assert k == [3] * FRAMES
 
 
+@pytest.mark.long
 def test_k_of_keys_counts_beside_a_subject():
     x, y = clip()[2].point(0, 0)
     given = {"follow": "point", "point_x": x, "point_y": y}

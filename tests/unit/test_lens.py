@@ -177,7 +177,7 @@ def test_blurred_foreground_is_soft_over_a_sharp_background():
     assert red[36] > 0.01 and red[52] < 0.7 and red[20] < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("aperture", [Aperture(), Aperture(blades=5, rotation=20)])
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_against_the_ray_tracer(index, aperture):

@@ -27,7 +27,7 @@ def scene(height: int, width: int) -> torch.Tensor:
     return disparity
 
 
-ALPHA = F.interpolate(noise(1, 1, 15, 20, seed=2), size=(300, 420), mode="bilinear")
+ALPHA = F.interpolate(noise(1, 1, 15, 20, seed=2), size=(160, 220), mode="bilinear")
 
 
 @pytest.mark.slow
@@ -38,8 +38,8 @@ ALPHA = F.interpolate(noise(1, 1, 15, 20, seed=2), size=(300, 420), mode="biline
 def test_blocks_equal_the_whole(monkeypatch, k, options):
     """Also around a light brighter than white, whose rounding is the largest."""
     monkeypatch.setattr(tiles, "TILE", 64)
-    image, disparity = noise(1, 3, 300, 420), scene(300, 420)
-    image[..., 100:104, 200:204] = 4
+    image, disparity = noise(1, 3, 160, 220), scene(160, 220)
+    image[..., 50:54, 100:104] = 4
     splits: list[tuple[int, int]] = []
 
     def counted(light, *rest):
@@ -54,7 +54,7 @@ def test_blocks_equal_the_whole(monkeypatch, k, options):
     assert (in_blocks - whole).abs().max() < 2e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("radius", "block", "cat_eye"), [(5, 2**16, 0.0), (10, 2**20, 0.0), (5, 2**20, 1.0)])
 def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_eye):
     monkeypatch.setattr(tiles, "TILE", 512)

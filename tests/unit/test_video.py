@@ -197,8 +197,8 @@ def test_a_steadied_clip_is_gone_on_with(tmp_path, monkeypatch):
     missing = {3, 4, 28}
     for index in missing:
         (tmp_path / "frames" / f"{index:05d}.png").unlink()
-    estimate, seen = estimated.estimate, []
-    monkeypatch.setattr(estimated, "estimate", lambda *given: seen.append(1) or estimate(*given))
+    predict, seen = estimated.predict, []
+    monkeypatch.setattr(estimated, "predict", lambda *given: seen.append(1) or predict(*given))
     call(*asked, "-o", tmp_path / "frames", "--resume")
     assert [path.read_bytes() for path in sorted((tmp_path / "frames").iterdir())] == whole
     near = {i for i in range(30) if any(abs(i - index) <= REACH for index in missing)}
