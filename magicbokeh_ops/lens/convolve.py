@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..aperture import Aperture
@@ -53,46 +54,52 @@ class Blurs:
         """
         key = (self.aperture, radius, level, field, positive)
         reach = kernel(*key).shape[-1] // 2 if radius else 0
-        rows, cols = (slice(max(span.start - reach, 0), min(span.stop + reach, length)) for span, length in zip(box, size))
-        height, width = rows.stop - rows.start, cols.stop - cols.start
+        height, width = (span.stop - span.start for span in box)
         first = contents[0][0]
         place = first.device if not precise or first.device.type in ("cpu", "cuda") else torch.device("cpu")
         out = torch.zeros(height * width, first.shape[1], dtype=torch.float64 if precise else first.dtype, device=place)
         for planes, row, col in contents:
-            pixel = (row - rows.start) * width + (col - cols.start)
+            pixel = (row - box[0].start) * width + (col - box[1].start)
             out.scatter_add_(0, pixel.to(place)[:, None].expand_as(planes), planes.to(out))
-        planes = out.view(height, width, -1).permute(2, 0, 1)
+        planes = out.view(height, width, -1)
         if self.aperture.colored:
             # Each colour with a weight of its own.
-            planes = torch.cat([planes[:-1], planes[-1:].expand(len(planes) - 1, -1, -1)])
+            planes = torch.stack([planes[..., :-1], planes[..., -1:].expand(-1, -1, planes.shape[-1] - 1)], -1).flatten(2)
+        elif planes.shape[-1] % 2 and radius:
+            planes = F.pad(planes, (0, 1))
+        rows, cols = (slice(max(span.start - reach, 0), min(span.stop + reach, length)) for span, length in zip(box, size))
         if radius:
-            planes = self._in_blocks(planes, key, reach)
-        return rows, cols, planes.to(first)
+            pairs = torch.view_as_complex(planes.unflatten(2, (-1, 2))).permute(2, 0, 1)
+            start = box[0].start - reach - rows.start, box[1].start - reach - cols.start
+            found = self._in_blocks(pairs, key, reach, start, (rows.stop - rows.start, cols.stop - cols.start))
+            planes = torch.view_as_real(found).permute(0, 3, 1, 2).flatten(0, 1).permute(1, 2, 0)
+        planes = planes.permute(2, 0, 1).to(first)
+        if self.aperture.colored:
+            return rows, cols, torch.cat([planes[::2], planes[1::2]])
+        return rows, cols, planes[: first.shape[1]]
 
-    def _in_blocks(self, planes: Tensor, key: tuple, reach: int) -> Tensor:
-        """Planes (C, h, w) blurred; key: arguments of `kernels.kernel`."""
-        count, height, width = planes.shape
+    def _in_blocks(
+        self, pairs: Tensor, key: tuple, reach: int, start: tuple[int, int], size: tuple[int, int]
+    ) -> Tensor:
+        """Pairs of planes (P, h, w), complex, blurred, as (P, *size). key: arguments of `kernels.kernel`. start: where their blur begins."""
+        height, width = pairs.shape[-2:]
         side = _side(height, width, reach)
         step = side - 2 * reach
-        if not self.aperture.colored and count % 2:
-            planes = torch.cat([planes, torch.zeros_like(planes[:1])])
-        pairs = planes.unflatten(0, (2, -1) if self.aperture.colored else (-1, 2)).movedim(1 if self.aperture.colored else 0, 0)
-        spectrum = _spectra.get(key, side, planes.dtype.to_complex(), planes.device)
-        out = torch.zeros_like(pairs, memory_format=torch.contiguous_format)
+        spectrum = _for_planes(_spectra.get(key, side, pairs.dtype, pairs.device), pairs)
+        out = pairs.new_zeros(len(pairs), *size)
         corners = [(top, left) for top in range(0, height, step) for left in range(0, width, step)]
         while corners:
             some = corners[: min(AT_ONCE, 1 << len(corners).bit_length() - 1)]
             corners = corners[len(some) :]
-            blocks = planes.new_zeros(len(some), len(pairs), side, side, 2)
+            blocks = pairs.new_zeros(len(some), len(pairs), side, side)
             for block, (top, left) in zip(blocks, some):
-                part = pairs[..., top : top + step, left : left + step].movedim(1, 3)
+                part = pairs[:, top : top + step, left : left + step]
                 block[:, reach : reach + part.shape[1], reach : reach + part.shape[2]] = part
-            found = torch.fft.fft2(torch.view_as_complex(blocks)).mul_(_for_planes(spectrum, pairs))
-            for block, (top, left) in zip(torch.view_as_real(torch.fft.ifft2(found)), some):
-                top, left = top - reach, left - reach
-                seen = block[:, max(-top, 0) : height - top, max(-left, 0) : width - left].movedim(3, 1)
-                out[..., max(top, 0) : top + side, max(left, 0) : left + side] += seen
-        return out.transpose(0, 1).flatten(0, 1) if self.aperture.colored else out.flatten(0, 1)[:count]
+            for block, (top, left) in zip(torch.fft.ifft2(torch.fft.fft2(blocks).mul_(spectrum)), some):
+                top, left = top + start[0], left + start[1]
+                seen = block[:, max(-top, 0) : size[0] - top, max(-left, 0) : size[1] - left]
+                out[:, max(top, 0) : top + side, max(left, 0) : left + side] += seen
+        return out
 
 
 def _for_planes(kernels: Tensor, planes: Tensor) -> Tensor:

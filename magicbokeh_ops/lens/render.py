@@ -4,7 +4,7 @@
 2. Linear light, premultiplied by alpha: blurring sRGB values turns highlights grey, and colours under transparent pixels would bleed.
 3. Edge matting (`edges`): around a depth edge a pixel is a mix of a near and a far surface.
 4. Layer inpainting (`behind`): what a nearer surface could uncover is continued from the closest surface behind it.
-5. Bins (`bins`): fragments are sorted by radius, and each is a mix of the blurs of two or three radii, each made by FFT (`kernels`).
+5. Bins (`bins`): `fragments` are sorted by radius, and each is a mix of the blurs of two or three radii (`kernels`, `convolve`).
 6. Compositing (`compose`): front to back, until every pixel is full.
 
 Blurring runs in tiles, with a margin of the largest radius (at most half the picture), on a grid that all resolutions share (`tiles`):
@@ -26,7 +26,7 @@ from . import behind, edges
 from .behind import DEPTHS, Behind, Hidden
 from .bins import Bins
 from .compose import Composer
-from .convolve import Blurs
+from .convolve import KEPT, Blurs
 from .edges import Split
 from .photo import Photo
 from .settings import Settings
@@ -220,7 +220,7 @@ def memory_needed(
     # Either a block is taken apart, or a tile of it put together.
     blurred = (520 + 200 * background) if aperture.colored else 300
     taken_apart, held = 165 + 50 * matte + 70 * background, 70 + 90 * background
-    return max(taken_apart * largest, held * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
+    return max(taken_apart * largest, held * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27 + KEPT
 
 
 def _of_size(planes: Tensor, size: Sequence[int], name: str) -> Tensor:
