@@ -57,7 +57,7 @@ def gain(disparity: Tensor, layer: int, **given: Tensor) -> float:
     return scores[0] - scores[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_matte_mends_soft_disparity(layer):
     _, _, disparity, alpha, plate, behind = scene()
@@ -67,7 +67,7 @@ def test_a_matte_mends_soft_disparity(layer):
     assert gain(soft, layer, matte=alpha, background=plate, background_disparity=behind) > with_matte
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_matte_and_a_plate_better_exact_disparity(layer):
     _, _, disparity, alpha, plate, behind = scene()
@@ -75,7 +75,7 @@ def test_a_matte_and_a_plate_better_exact_disparity(layer):
     assert gain(disparity, layer, matte=alpha, background=plate, background_disparity=behind) > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(
     ("wrong", "cost"),

@@ -50,7 +50,7 @@ def test_a_batch_is_its_frames_and_any_size_of_map_will_do():
     assert refine_edges(photos, smaller, 2).shape == (2, 1, 64, 64)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lens_gains_near_edges():
     """1.5 dB on scenes that were not looked at while the constants were chosen."""
 
