@@ -66,6 +66,7 @@ def two_layers(size: int, near: float, far: float) -> list[Layer]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", APERTURES)
 @pytest.mark.parametrize("focus, k", [(0.8, 16.0), (0.95, 20.0)])
 def test_pictures_are_those_of_the_ray_tracer_with_the_same_points(name, focus, k):
@@ -207,6 +208,7 @@ def test_a_lens_counts_where_nothing_else_is_set():
         aperture_of("tele")
 
 
+@pytest.mark.long
 def test_each_lens_has_its_own_look():
     discs = {name: lamp(aperture_of(name), -12, at=(24, 100), size=(128, 128)) for name in LENSES}
     for name, disc in discs.items():
@@ -214,6 +216,7 @@ def test_each_lens_has_its_own_look():
             assert float((disc - discs[other]).abs().sum()) > 0.05 * float(disc.sum()), (name, other)
 
 
+@pytest.mark.long
 def test_frames_and_blocks_do_not_change_a_picture(monkeypatch):
     generator = torch.Generator().manual_seed(1)
     photo = torch.rand(1, 3, 160, 240, generator=generator)
@@ -225,6 +228,7 @@ def test_frames_and_blocks_do_not_change_a_picture(monkeypatch):
     assert (whole - in_blocks).abs().max() < 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cat_eye", [0.5, 1.0])
 @pytest.mark.parametrize("blades", [0, 5])
 def test_the_barrel_never_cuts_all_of_a_ring(cat_eye, blades):

@@ -67,7 +67,7 @@ def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_ey
     assert promised / 8 < taken - image.nbytes < promised
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("with_plate", [False, True], ids=["matte", "plate"])
 def test_memory_of_a_matte_stays_within_what_is_promised(monkeypatch, with_plate):
     monkeypatch.setattr(tiles, "TILE", 512)

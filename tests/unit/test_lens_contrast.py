@@ -30,7 +30,7 @@ def of_a_disc(radius: float, frequency: float) -> float:
     return float(2 * torch.special.bessel_j1(x) / x) if x else 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "radius", [0.1, 0.3, -0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, -1.5, 1.7, 2.0, 2.2, -2.5, 2.9, 3.4, 4.0, 4.6, 5.0]
 )

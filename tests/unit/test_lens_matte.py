@@ -57,7 +57,7 @@ def gain(disparity: Tensor, layer: int, **given: Tensor) -> float:
     return scores[0] - scores[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_matte_mends_soft_disparity(layer):
     _, _, disparity, alpha, plate, behind = scene()
@@ -67,7 +67,7 @@ def test_a_matte_mends_soft_disparity(layer):
     assert gain(soft, layer, matte=alpha, background=plate, background_disparity=behind) > with_matte
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_matte_and_a_plate_better_exact_disparity(layer):
     _, _, disparity, alpha, plate, behind = scene()
@@ -75,7 +75,7 @@ def test_a_matte_and_a_plate_better_exact_disparity(layer):
     assert gain(disparity, layer, matte=alpha, background=plate, background_disparity=behind) > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(
     ("wrong", "cost"),
@@ -88,7 +88,7 @@ def test_a_wrong_matte_costs_little(wrong, cost, soft):
     assert sum(gain(disparity, layer, matte=wrong(alpha)) for layer in range(3)) / 3 > -cost
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [11, 12])
 def test_colours_of_both_sides_are_closer_than_pymattings(seed):
     """Estimated by Germer et al. (2020), as the package of its authors does."""
@@ -110,7 +110,7 @@ def test_colours_of_both_sides_are_closer_than_pymattings(seed):
         assert errors[0] < errors[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_the_outline_of_a_hard_mask_is_soft_as_the_photo(layer):
     """A segmenter's mask knows no mixed pixels; the photo has them all the same."""
@@ -120,7 +120,7 @@ def test_the_outline_of_a_hard_mask_is_soft_as_the_photo(layer):
     assert gain(disparity, layer, matte=mask, background=plate, background_disparity=behind) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_subject_that_something_stands_in_front_of(layer):
     layers, photo, disparity, _, _, _ = scene()
@@ -157,6 +157,7 @@ def test_without_blur_the_photo_stays(with_plate):
     assert (sharp - photo).abs().max() < 1e-2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_plate", [False, True])
 def test_blocks_equal_the_whole(monkeypatch, with_plate):
     monkeypatch.setattr(tiles, "TILE", 64)

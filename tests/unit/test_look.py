@@ -35,6 +35,7 @@ def blurred(**more) -> torch.Tensor:
     return host.run(LENS, image=photo(), disparity=ramp(), **{"k": 12.0, **more})[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "widgets, options",
     [
@@ -52,6 +53,7 @@ def test_widgets_mean_what_the_library_does(widgets, options):
     assert torch.equal(blurred(**widgets), rendered(**options))
 
 
+@pytest.mark.long
 def test_an_iris_is_a_mask_or_a_picture_of_any_kind():
     as_mask = blurred(iris=triangle()[None])
     grey = triangle()[None, ..., None].expand(-1, -1, -1, 3)
@@ -95,6 +97,7 @@ def test_outputs_for_compositors():
     assert radii.shape == alphas.shape == images.shape[:3] and radii[0].abs().max() > 3 and radii[1].abs().max() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("node", [LENS, SWEEP])
 def test_outputs_that_nothing_uses_are_not_made(monkeypatch, node):
     links = sys.modules["pack.nodes.links"]

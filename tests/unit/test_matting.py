@@ -84,6 +84,7 @@ def test_the_softness_of_a_map_is_measured(blur, ramp):
     assert found in ramp
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reach", [0, 2])
 def test_parts_are_equal_to_the_whole(reach, monkeypatch):
     photo, exact, alpha = scene()

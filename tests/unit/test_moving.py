@@ -66,6 +66,7 @@ def test_a_frame_through_the_lens(clip):
     assert blurred[inside].mean() < 0.1 * blurred[disparity[0] < 0.2].mean()
 
 
+@pytest.mark.long
 def test_the_command_writes_folders(tmp_path):
     arguments = ["synth", "--clip", "3", "--count", "1", "--size", "96", "--k-limit", "4", "-o", str(tmp_path)]
     done = CliRunner().invoke(main, [*arguments, "--keys", "0: 0.8, 2: 0.4"])

@@ -54,7 +54,7 @@ def test_it_is_small_and_says_what_it_is():
     assert checkpoint.load(NANO).config.prediction == "residual"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_restores_and_blurs_better_than_leaving_the_photo_alone(render, scenes):
     gains = {"bokeh": [], "ssim": [], "in focus": [], "restored": []}
     for sample in scenes:
@@ -67,7 +67,7 @@ def test_it_restores_and_blurs_better_than_leaving_the_photo_alone(render, scene
     assert means["bokeh"] > 2 and means["ssim"] > 0.05 and means["in focus"] > 1 and means["restored"] > 1, means
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_larger_k_blurs_more_outside_the_focus(render, scenes):
     for sample in scenes[:3]:
         far = defocus.defocus_map(sample.disparity, float(sample.focus), 32) > 0.3
@@ -79,7 +79,7 @@ def test_larger_k_blurs_more_outside_the_focus(render, scenes):
         assert detail == sorted(detail, reverse=True), detail
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @torch.inference_mode()
 def test_neither_tiles_nor_colour_fix_nor_preset_change_it(render):
     """The statistics of its norms are those of the whole picture: tiles of 256 pixels made 60 levels of difference."""

@@ -26,7 +26,7 @@ def test_every_template_exists():
         assert (PACK / "workflows" / f"{name}.json").exists(), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", recipes.SHOWN)
 def test_every_recipe_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

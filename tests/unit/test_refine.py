@@ -50,7 +50,7 @@ def test_a_batch_is_its_frames_and_any_size_of_map_will_do():
     assert refine_edges(photos, smaller, 2).shape == (2, 1, 64, 64)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lens_gains_near_edges():
     """1.5 dB on scenes that were not looked at while the constants were chosen."""
 
@@ -75,7 +75,7 @@ def busy(height=220, width=260):
     return photo.clamp(0, 1), spoil(disparity, 5, 1.0, -0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("reach", [1, 2, 4])
 def test_parts_are_equal_to_the_whole(reach, monkeypatch):
     photo, soft = busy()
@@ -87,7 +87,7 @@ def test_parts_are_equal_to_the_whole(reach, monkeypatch):
     assert ((whole - soft).abs() > 0.02).float().mean() > 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_take_less_memory_than_the_whole(monkeypatch):
     photo, soft = busy(400, 400)
     whole = peak_of(lambda: refine_edges(photo, soft, 1))
@@ -112,7 +112,7 @@ class Work(TorchDispatchMode):
         return out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_progress_comes_often_and_may_stop_the_run():
     photo, soft = (planes.repeat(1, 1, 3, 3) for planes in busy())
     said, done = [], []

@@ -156,7 +156,7 @@ def cut(start, length, tile, overlap):
     return weight
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @torch.inference_mode()
 def test_no_seam_on_a_flat_gradient(network, monkeypatch):
     """A prediction that changes the picture by some levels, for which a hard cut between tiles is too much."""
@@ -186,7 +186,7 @@ def test_the_whole_image_is_coded_at_once():
     assert codec.calls == [("encode", 1104, 1504), ("decode", 138, 188)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @torch.inference_mode()
 def test_batches_of_tiles_give_the_same(network):
     image = picture(600, 1200)
@@ -197,7 +197,7 @@ def test_batches_of_tiles_give_the_same(network):
         assert torch.allclose(alone, together, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @torch.inference_mode()
 @pytest.mark.parametrize("preset", sampler.PRESETS)
 def test_defocus_and_mask_reach_the_network_in_place(network, preset):
@@ -228,7 +228,7 @@ def test_the_mean_by_default_and_a_sample_by_seed(preset):
     assert (found[2] - found[0]).abs().max() > 1 / 255 and (found[3] - found[4]).abs().max() > 1 / 255
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @torch.inference_mode()
 def test_less_at_once_when_memory_runs_out(network):
     """First one tile at a time, then smaller ones; what is no lack of memory passes through."""
@@ -252,7 +252,7 @@ def test_less_at_once_when_memory_runs_out(network):
         fits(lambda budget: 1 / 0, Budget(), free=lambda: None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @torch.inference_mode()
 def test_a_prediction_keeps_to_the_memory_it_asks_for():
     """At full size, fp32: all of it, and what each cell of the latent adds."""
@@ -352,7 +352,7 @@ def test_a_codec_with_other_cells(preset):
         sampler.render(PatchCodec(), network, image, flat(image), preset="fast", seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
     """In strips of 10 rows, of which the last has fewer; for two pictures at once; while it learns and with a LoRA, without strips."""
     monkeypatch.setattr(strips, "STRIP", 80_000)
@@ -380,7 +380,7 @@ def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
         assert torch.allclose(codec.decode(latent), decoded, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_upsampling_in_phases_is_the_same_for_less(monkeypatch):
     """In strips of 2 rows, the last of 1, beyond 512 pixels and only there; attention is full, some tokens at a time."""
     monkeypatch.setattr(strips, "STRIP", 30_000)
@@ -401,7 +401,7 @@ def test_upsampling_in_phases_is_the_same_for_less(monkeypatch):
         assert flops[0] - flops[1] == pytest.approx(fewer * upsampling, rel=0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fast_costs_a_third_of_the_released_procedure():
     """At 12 megapixels."""
     fast, reference = (sum(run(procedure, (3024, 4032), "meta")["flops"].values()) for procedure in ("fast", "reference"))

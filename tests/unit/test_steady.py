@@ -25,7 +25,7 @@ def photos(moments) -> torch.Tensor:
     return torch.cat([moment.photo for moment in moments])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_network_makes_stands_still(scene):
     truth = [moment.disparity for moment in scene]
     given = spoil_clip(truth, 5)
@@ -44,7 +44,7 @@ def test_what_a_network_makes_stands_still(scene):
     assert torch.allclose(half, (torch.cat(given) + torch.cat(stood)) / 2, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_consistent_stays_to_the_bit(scene):
     exact = torch.cat([moment.disparity for moment in scene])
     for given in (exact, (exact * 255).round() / 255, exact.half()):
