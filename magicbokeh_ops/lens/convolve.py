@@ -17,7 +17,7 @@ from .kernels import kernel
 SIDES = (40, 64, 96, 144, 216, 324, 486, 729)  # pixels of the squares that are transformed
 BLOCK_COST = 4000  # pixels that take as long as what a block takes besides them
 AT_ONCE = 4  # blocks that are transformed together
-KEPT = 2**27  # bytes of spectra
+KEPT = 2**26  # bytes of spectra
 
 # Premultiplied colour and weight (n, C + 1) of fragments, and their rows and columns (n,).
 Content = tuple[Tensor, Tensor, Tensor]

@@ -26,7 +26,7 @@ from . import behind, edges
 from .behind import DEPTHS, Behind, Hidden
 from .bins import Bins
 from .compose import Composer
-from .convolve import KEPT, Blurs
+from .convolve import Blurs
 from .edges import Split
 from .photo import Photo
 from .settings import Settings
@@ -220,7 +220,7 @@ def memory_needed(
     # Either a block is taken apart, or a tile of it put together.
     blurred = (520 + 200 * background) if aperture.colored else 300
     taken_apart, held = 165 + 50 * matte + 70 * background, 70 + 90 * background
-    return max(taken_apart * largest, held * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27 + KEPT
+    return max(taken_apart * largest, held * largest + blurred * tile) + (5 + 16 * aperture.varies) * pixels + 2**27
 
 
 def _of_size(planes: Tensor, size: Sequence[int], name: str) -> Tensor:

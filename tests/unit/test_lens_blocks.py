@@ -5,12 +5,11 @@ from unittest.mock import patch
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy import fft
 
 from magicbokeh_ops import lens
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.color import srgb_to_linear
-from magicbokeh_ops.lens import render, tiles
+from magicbokeh_ops.lens import convolve, render, tiles
 from magicbokeh_ops.lens.edges import split_edges
 from tests.support.memory_peak import peak_of
 
@@ -140,6 +139,6 @@ def test_rounding_is_no_colour_where_nothing_is_seen(monkeypatch):
     """Transforms of another size, or of a card, round otherwise."""
     photo, alpha, disparity = cutout()
     colors = [render(photo, disparity, 0.2, 16, alpha=alpha)[:, :3]]
-    monkeypatch.setattr(fft, "next_fast_len", lambda n, real, length=fft.next_fast_len: length(n + 9, real))
+    monkeypatch.setattr(convolve, "SIDES", [side + 9 for side in convolve.SIDES])
     colors.append(render(photo, disparity, 0.2, 16, alpha=alpha)[:, :3])
     assert 0 < (colors[0] - colors[1]).abs().max() < 2e-3
