@@ -147,6 +147,7 @@ def test_a_point_goes_with_its_subject(subject):
         assert max(far) < 0.02
 
 
+@pytest.mark.long
 def test_a_point_that_goes_is_lost_and_said_to_be():
     """The subject vanishes in the middle of the clip, and there is nothing like it."""
     photo, disparity, made = clip(2)

@@ -7,7 +7,7 @@ from benchmarks.tracking import WITHIN, planes_of, results
 from magicbokeh_ops.synthesis.moving import crossing
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [3, 9])
 def test_the_focus_stays_with_its_subject_where_two_cross(seed):
     """At 95 % of frames, also where it is hidden, and without a jump that the true path has not, but for rounding."""

@@ -74,7 +74,7 @@ def moved(before: dict, after: dict) -> set[str]:
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "masks", "bokeh", "restoration"),
     [
@@ -136,7 +136,7 @@ def test_the_encoder_learns_by_itself(drawn, tmp_path, monkeypatch):
     assert changed and changed <= set(model.parts()["encoder"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_goes_on_as_if_nothing_had_been(drawn, tmp_path):
     stages = {"kind": "base", "steps": 22}, {"kind": "alternate", "steps": 22, "turns": [3, 2]}
     logs, models = [], []
@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(drawn, tmp_path):
         assert torch.allclose(value, models[1][key], atol=1e-5), key
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_stopped_between_stages_keeps_what_the_first_one_learned(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "look", lambda *_: {})
     folder = folder_with(drawn, tmp_path)
@@ -519,7 +519,7 @@ def test_what_accelerate_is_configured_for_changes_nothing(monkeypatch):
     assert torch.allclose(before - network.weight, torch.ones(1, 3))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_run_in_fp16_goes_on_with_its_scale(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "look", lambda *_: {})
     descend, calls, ends = training.run.descend, [], []

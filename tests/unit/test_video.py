@@ -134,6 +134,7 @@ def test_hdr_is_blurred_as_light(tmp_path, tags):
     assert max(abs(a.numpy().astype(int) - b).max() for a, b in zip(coded, stored)) <= 1
 
 
+@pytest.mark.long
 def test_frames_come_and_go_one_at_a_time(tmp_path, monkeypatch):
     """However long the clip is: besides the frame that is worked on, stages hold the one before."""
     made, held, most = reading.Clip._frame, [], []
@@ -151,6 +152,7 @@ def test_frames_come_and_go_one_at_a_time(tmp_path, monkeypatch):
     assert len(most) == 60 and max(most) <= 2
 
 
+@pytest.mark.long
 def test_a_depth_network_looks_at_a_part_of_the_clip_first(tmp_path, monkeypatch):
     write_clip(tmp_path / "clip.mkv", scene, 30)
     seen = []
@@ -184,7 +186,7 @@ def test_a_photo_takes_a_depth_model_too(tmp_path):
     assert (files.read_photo(tmp_path / "out.npy")[0] - expected).abs().max() < 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_steadied_clip_is_gone_on_with(tmp_path, monkeypatch):
     """Frames that are new have all around them that they had in one go, and the network sees no more than that."""
     write_clip(tmp_path / "clip.mkv", scene, 30)
@@ -205,6 +207,7 @@ def test_a_steadied_clip_is_gone_on_with(tmp_path, monkeypatch):
     assert len(seen) == 30 + len(near)  # the first look, and what is needed
 
 
+@pytest.mark.long
 def test_maps_that_are_given_are_steadied_if_asked(clip):
     jumping = [(nearness(i)[0] * (1 - 0.1 * (i % 2))).round() for i in range(12)]
     write_clip(clip / "jumping.mkv", lambda i: [jumping[i], *nearness(i)[1:]], 12)
@@ -279,7 +282,7 @@ def test_every_frame_has_other_grain(tmp_path):
         assert torch.equal(first, second) == are_alike
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
 def test_a_run_that_was_ended_is_gone_on_with(tmp_path, how):
     write_clip(tmp_path / "clip.mp4", scene, 160, "libx265", sound="aac")
