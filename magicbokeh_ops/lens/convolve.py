@@ -78,9 +78,7 @@ class Blurs:
             return rows, cols, torch.cat([planes[::2], planes[1::2]])
         return rows, cols, planes[: first.shape[1]]
 
-    def _in_blocks(
-        self, pairs: Tensor, key: tuple, reach: int, start: tuple[int, int], size: tuple[int, int]
-    ) -> Tensor:
+    def _in_blocks(self, pairs: Tensor, key: tuple, reach: int, start: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """Pairs of planes (P, h, w), complex, blurred, as (P, *size). key: arguments of `kernels.kernel`. start: where their blur begins."""
         height, width = pairs.shape[-2:]
         side = _side(height, width, reach)
