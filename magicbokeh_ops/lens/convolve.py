@@ -1,7 +1,7 @@
 """Blurs of fragments by FFT.
 
-What is blurred is cut into blocks of one size, whose blurs are added up where they overlap. So all transforms of a picture have one size
-for each resolution, and spectra of kernels are small and can be kept. Real planes travel in pairs as complex ones.
+What is blurred is cut into squares of one of a few sizes, whose blurs are added up where they overlap. So there are few plans for
+transforms, and spectra of kernels are small and can be kept. Real planes travel in pairs as complex ones.
 """
 
 from collections import OrderedDict

@@ -50,7 +50,7 @@ def transforms(frames: list[tuple[torch.Tensor, torch.Tensor, float, float]]) ->
         (kernels if planes.ndim == 3 else blocks).append(planes.shape)
         return fft2(planes, **options)
 
-    with patch("torch.fft.fft2", counted), patch("magicbokeh_ops.lens.kernels.torch.fft.fft2", counted):
+    with patch("torch.fft.fft2", counted):
         convolve._spectra.kept.clear()
         for image, disparity, focus, k in frames:
             lens.render(image, disparity, focus, k)
