@@ -91,7 +91,14 @@ def test_what_a_device_has_runs_on_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "back_end"), [case for case in CASES if case not in FOURIER])
+@pytest.mark.parametrize(
+    ("name", "back_end"),
+    [
+        pytest.param(*case, marks=pytest.mark.long if case[0] == "lens.render, all it can do" else ())
+        for case in CASES
+        if case not in FOURIER
+    ],
+)
 @torch.inference_mode()
 def test_functions(name, back_end):
     call, inputs = test_strides.CASES[name]
