@@ -125,6 +125,7 @@ NETWORK_CALLS: dict[str, tuple[Callable, list[Tensor]]] = {
 
 # Convolutions take the layout as a hint and sum in another order; the step multiplies that by 15.
 ROUNDING = {
+    "flow.find_flow": 1e-4,  # of a step that hundreds follow
     "model.strips.activated": 1e-5,
     "model.strips.upsampled": 1e-5,
     "model.strips.downsampled": 1e-5,
