@@ -15,7 +15,7 @@ test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 -m "$(CHOSEN)" tests/unit tests/parity
 	$(BIN)/pytest -c tests/pytest.ini tests/host
 
-# Also what takes ten seconds or more a test: an hour on two cores.
+# Also what takes ten seconds or more a test: more than an hour on two cores.
 test-all: CHOSEN =
 test-all: test
 

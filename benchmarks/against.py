@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ PACK = Path(__file__).parents[1]
 FRAMES = 48
 
 
+@cache
 def scene(height: int, width: int, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
     light, near = flatten(three_layers(512, 0, seed=1))
     size = (max(height, width),) * 2

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..windows import widen
 from .edges import EDGE, Split
 from .pyramid import halve, levels_of, pull
+from .tiles import box_of
 
 HIDDEN_CONFIDENCE = 0.5  # vote of a continued pixel against a seen one
 DEPTHS = 8
@@ -139,16 +140,8 @@ class Behind:
         place = (depth * (-(-height // COARSE)) + row[:, None]) * across + col
         found = torch.zeros((DEPTHS + 1) * -(-height // COARSE) * across, dtype=torch.uint8, device=depth.device)
         cells = found.scatter_(0, place.flatten(), 1).view(DEPTHS + 1, -1, across).cpu().numpy()
-        boxes = {}
-        for i in range(DEPTHS):
-            if self.known[i] and cells[i + 1].any():
-                places = [cells[i + 1].any(axis).nonzero()[0] for axis in (1, 0)]
-                rows, cols = (
-                    slice(max(0, COARSE * int(some[0]) - CONTEXT), min(length, COARSE * (int(some[-1]) + 1) + CONTEXT))
-                    for some, length in zip(places, (height, width))
-                )
-                boxes[i] = rows, cols
-        return boxes
+        boxes = {i: box_of(cells[i + 1], COARSE, (height, width), CONTEXT) for i in range(DEPTHS) if self.known[i]}
+        return {i: box for i, box in boxes.items() if box is not None}
 
 
 def _source(color: Tensor, radius: Tensor) -> Tensor:

@@ -38,14 +38,7 @@ class Composer:
         pictures: list[tuple[Split, Hidden | None]],
         report: Report,
     ):
-        self.blurs, self.bins, self.behind, self.block, self.pictures, self.report = (
-            blurs,
-            bins,
-            behind,
-            block,
-            pictures,
-            report,
-        )
+        self.blurs, self.bins, self.block, self.pictures, self.report = blurs, bins, block, pictures, report
         self.surfaces = [_surfaces(split, hidden, bins, behind) for split, hidden in pictures]
         self.found, self.bright = survey([one for some in self.surfaces for one in some], block)
 

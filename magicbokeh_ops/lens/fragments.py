@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .bins import Bins, Layer, Share
 from .convolve import Content
-from .tiles import Block
+from .tiles import Block, box_of
 
 CELL = 16  # pixels per side of the cells in which fragments are counted
 BRIGHT = 64.0  # light above which the rounding of a transform in single precision would be seen around it
@@ -74,14 +74,7 @@ class Fragments:
 
     def box(self, shares: Sequence[Share]) -> tuple[slice, slice] | None:
         """Rows and columns of the tile in which these are; None if there are none."""
-        cells = np.asarray(self.cells[[share.kind for share in shares]].any(0))
-        if not cells.any():
-            return None
-        places = [np.flatnonzero(cells.any(axis)) for axis in (1, 0)]
-        rows, cols = (
-            slice(CELL * int(some[0]), min(CELL * (int(some[-1]) + 1), length)) for some, length in zip(places, self.size)
-        )
-        return rows, cols
+        return box_of(np.asarray(self.cells[[share.kind for share in shares]].any(0)), CELL, self.size)
 
     def contents(self, layer: Layer, radius: float) -> list[Content]:
         """What is blurred by a radius."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,6 +149,17 @@ def _fading_spans(length: int, cell: int) -> list[tuple[int, int, Tensor]]:
             weight[cell:] = 1 - (torch.arange(cell) + 0.5) / cell
         spans.append((start, end, weight))
     return spans
+
+
+def box_of(cells: np.ndarray, side: int, size: Sequence[int], around: int = 0) -> tuple[slice, slice] | None:
+    """Rows and columns of a picture of `size` that marked cells of so many pixels lie in, and this far around; None if none is marked."""
+    if not cells.any():
+        return None
+    rows, cols = (
+        slice(max(0, side * int(lines[0]) - around), min(length, side * (int(lines[-1]) + 1) + around))
+        for lines, length in zip((np.flatnonzero(cells.any(axis)) for axis in (1, 0)), size)
+    )
+    return rows, cols
 
 
 def round_up(n: int, step: int) -> int:

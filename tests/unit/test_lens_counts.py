@@ -25,7 +25,7 @@ def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     "k, options",
     [(0, {}), (24, {}), (90, {}), (24, {"tilt": 0.2}), (24, {"aperture": Aperture(blades=6, fringing=0.2)})],
 )
-def test_the_device_is_asked_once_for_a_picture_of_many_tiles(k, options):
+def test_the_device_is_asked_a_few_times_for_a_picture_of_many_tiles(k, options):
     image, disparity = scene(190, 250)
     mode = Asked()
     with patch("magicbokeh_ops.lens.tiles.TILE", 96), mode as device:
