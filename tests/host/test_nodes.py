@@ -96,7 +96,7 @@ def test_every_option_reaches_the_lens(host, look):
 
 def test_a_matte_and_a_plate_reach_the_lens(host):
     """A plate alone is refused in a sentence."""
-    asked = lens("photo", "left half", focus=0.1, k=20)
+    asked = lens("dark with a soft edge", "left half", focus=0.1, k=20)
     rows = [host.found(asked)["row"]]
     asked["matte"], asked["plate"] = node("TestMask", kind="soft edge"), node("TestImage", kind="half white")
     for name, source in (("matte", "matte"), ("background", "plate")):

@@ -100,6 +100,7 @@ IMAGES = {
     "grey depth": lambda: ramp()[..., None].expand(-1, -1, -1, 3),
     "with NaN": lambda: noise().index_fill(1, torch.tensor([3]), float("nan")),
     "half white": lambda: (ramp() < 0.5).float()[..., None].expand(-1, -1, -1, 3),
+    "dark with a soft edge": lambda: (0.8 - 0.6 * ((0.645 - ramp()) / 0.2).clamp(0, 1))[..., None].expand(-1, -1, -1, 3),
     "one channel": lambda: noise(channels=1),
     "channels first": lambda: noise().movedim(-1, 1),
     "golden": lambda: golden("image.png"),
