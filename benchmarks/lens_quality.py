@@ -12,6 +12,8 @@ import argparse
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,36 @@ def scatter(light: Tensor, radius: Tensor) -> Tensor:
     return total / weights
 
 
+@dataclass(frozen=True)
+class Picture:
+    """Linear light and disparity (C, H, W) through a pinhole, and the truth (3, H, W) of a lens focused on a layer, `index`."""
+
+    light: Tensor
+    disparity: Tensor
+    focus: float
+    k: float
+    index: int
+    truth: Tensor
+    margin: int
+
+    def inside(self, picture: Tensor) -> Tensor:
+        return picture[..., self.margin : -self.margin, self.margin : -self.margin]
+
+
+def pictures(scenes: int, size: int, ks: list[int], finer: int, brightest: float = float("inf")) -> Iterator[Picture]:
+    """Scenes with the focus on each layer. brightest: light is cut there."""
+    for seed, k, index in tqdm([(s, k, i) for s in range(1, scenes + 1) for k in ks for i in range(3)]):
+        margin = k + 8
+        layers = [replace(layer, color=layer.color.clamp(max=brightest)) for layer in three_layers(size, margin, seed, finer)]
+        middle = finer * (size // 2 + margin)
+        depths = [float(layer.disparity()[0, middle, middle]) for layer in layers]
+        focus = depths[index]
+        truth = trace(layers, focus, finer * k, rays_for(k * max(abs(d - focus) for d in depths)))
+        light, disparity = flatten(layers)
+        truth, light = (F.avg_pool2d(picture, finer) for picture in (truth, light))
+        yield Picture(light, disparity[:, finer // 2 :: finer, finer // 2 :: finer], focus, k, index, truth, margin)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -74,23 +106,13 @@ def main():
         "lens": ours,
     }
     scores, times = defaultdict(list), defaultdict(list)
-    for seed, k, index in tqdm([(s, k, i) for s in range(1, scenes + 1) for k in ks for i in range(3)]):
-        margin = k + 8
-        layers = three_layers(args.size, margin, seed, finer)
-        middle = finer * (args.size // 2 + margin)
-        depths = [float(layer.disparity()[0, middle, middle]) for layer in layers]
-        focus = depths[index]
-        truth = trace(layers, focus, finer * k, rays_for(k * max(abs(d - focus) for d in depths)))
-        light, disparity = flatten(layers)
-        truth, light = (F.avg_pool2d(picture, finer) for picture in (truth, light))
-        disparity = disparity[:, finer // 2 :: finer, finer // 2 :: finer]
-        inner = slice(margin, -margin)
+    for scene in pictures(scenes, args.size, ks, finer):
         for name, method in methods.items():
             start = time.perf_counter()
-            out = method(light, disparity, focus, k)
+            out = method(scene.light, scene.disparity, scene.focus, scene.k)
             times[name].append(time.perf_counter() - start)
-            encoded = [linear_to_srgb(x[:, inner, inner]).clamp(max=1) for x in (out, truth)]
-            scores[name].append((k, index, psnr(*encoded)))
+            encoded = [linear_to_srgb(scene.inside(x)).clamp(max=1) for x in (out, scene.truth)]
+            scores[name].append((scene.k, scene.index, psnr(*encoded)))
     places = ("front", "middle", "back")
     print("| method | PSNR |", " | ".join(f"focus {p}" for p in places), "|", " | ".join(f"K {k}" for k in ks), "| worst | s |")
     print("| --- " * (4 + len(places) + len(ks)) + "|")

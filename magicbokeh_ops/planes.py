@@ -164,4 +164,5 @@ def magnified(planes: Tensor, factor: float) -> Tensor:
     grid = F.affine_grid(turn, [1, *planes.shape[1:]], align_corners=False)
     if planes.shape[1] == 1:
         return F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-    return F.grid_sample(planes, grid, "bicubic", "border", align_corners=False).clamp(min=0)
+    lowest, highest = planes.amin((2, 3), keepdim=True), planes.amax((2, 3), keepdim=True)
+    return F.grid_sample(planes, grid, "bicubic", "border", align_corners=False).clamp(lowest, highest)

@@ -27,6 +27,7 @@ SOCKETS = {
     "Camera": {"depth": "grey", "image": "image"},
     "DefocusMap": {"disparity": "map", "image": "image", "focus_mask": "mask"},
     "FocusMask": {"defocus": "map"},
+    "FocusTrack": {"disparity": "map", "image": "image", "subject_mask": "mask"},
     "MatteFromDisparity": {"image": "image", "disparity": "map", "mask": "mask"},
     "LensBlur": {"image": "image", "disparity": "map"},
     "Sweep": {"image": "image", "disparity": "map"},
@@ -42,6 +43,7 @@ OUTPUTS = {
     "Camera": ["map", "number", "number"],
     "DefocusMap": ["map", "number", "image", "number"],
     "FocusMask": ["mask"],
+    "FocusTrack": ["number", "number", "image"],
     "MatteFromDisparity": ["mask"],
     "LensBlur": ["image"],
     "Sweep": ["image"],
@@ -56,6 +58,7 @@ NODES = [
     "Camera",
     "DefocusMap",
     "FocusMask",
+    "FocusTrack",
     "MatteFromDisparity",
     "LensBlur",
     "LensBlur",
@@ -76,6 +79,7 @@ USUAL = {
     "k_from": (0.0, 60.0),
     "k_to": (0.0, 60.0),
     "upscale": (1.0, 2.0),
+    "point_frame": (0, 3),
 }
 FULL_RANGE_PIXELS = 3_000  # of a picture that is small enough for the ends of these
 
@@ -234,7 +238,10 @@ def graphs(draw, nodes: Any, most_pixels: int = LARGE) -> list[dict[str, Any]]:
                     inputs[one.id] = {"depth": maps[0]} if draw(st.booleans()) else {"depth": maps[0], "sky": maps[1]}
                 else:
                     inputs[one.id] = draw(tensors(wanted, size, frames))
-            elif one.id == "focus_box":
+            elif one.id == "keys":
+                keys = ["", "", "0: 0.5", "0: 0.2, 1: (0.3, 0.6) k 9 ease", "0: k 5", "0: 2", "7: 0.5", "near"]
+                widgets[one.id] = draw(st.sampled_from(keys))
+            elif one.id in ("focus_box", "boxes"):
                 side = st.integers(-9, max(size))
                 boxes = [{"x": draw(side), "y": draw(side), "width": draw(st.integers(0, 99)), "height": draw(side)}]
                 inputs[one.id] = draw(st.sampled_from([boxes[0], boxes, [boxes], [], [[]], [[], boxes]]))

@@ -26,6 +26,12 @@ def test_with_the_farthest_in_focus_nothing_changes():
     assert torch.equal(render(image, plane(1), 0.0, 9, breathing=0.3), render(image, plane(1), 0.0, 9))
 
 
+def test_edges_do_not_go_beyond_the_photo():
+    image = (torch.arange(64) > 30).float().expand(1, 3, 64, -1) * 0.8 + 0.1
+    out = render(image, plane(1, 64, 64), 1.0, 0, breathing=0.5)
+    assert 0.0999 < out.min() and out.max() < 0.9001
+
+
 def test_radius_alpha_and_matte_go_along():
     """A disc in the middle of the picture, which is both opaque and the subject."""
     away = torch.hypot(*torch.meshgrid(*[torch.arange(96) - 47.5] * 2, indexing="ij"))[None, None]
