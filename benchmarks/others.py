@@ -90,7 +90,12 @@ def plain_gather(photo: Tensor, radius: Tensor, amount: float, folder: Path) -> 
     return blurred, time.perf_counter() - start
 
 
-TOOLS: dict[str, Tool] = {"blurgenerator": blurgenerator, "gegl variable-blur": gegl, "gmic fx_blur_dof": gmic, "gather": plain_gather}
+TOOLS: dict[str, Tool] = {
+    "blurgenerator": blurgenerator,
+    "gegl variable-blur": gegl,
+    "gmic fx_blur_dof": gmic,
+    "gather": plain_gather,
+}
 COMMANDS = ("gegl variable-blur", "gmic fx_blur_dof")
 
 

@@ -362,7 +362,7 @@ def test_an_inpainting_base_does_not_fit():
         checkpoint.merge(replace(base, unet={**base.unet, "conv_in.weight": wide}), adapter)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_any_missing_tensor_is_named():
     base, adapter = checkpoint.read_base(GOLDEN / "sd"), checkpoint.read_adapter(GOLDEN / "lora.pkl")
     rng = random.Random(0)

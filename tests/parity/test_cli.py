@@ -35,7 +35,7 @@ def work(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "merged"), [("npy", False), ("png", True)])
+@pytest.mark.parametrize(("form", "merged"), [pytest.param("npy", False, marks=pytest.mark.long), ("png", True)])
 def test_the_recorded_run(work, form, merged):
     weights = (
         ("--model", work / "merged.safetensors") if merged else ("--base", GOLDEN / "sd", "--adapter", GOLDEN / "lora.pkl")
@@ -49,7 +49,7 @@ def test_the_recorded_run(work, form, merged):
     assert (wrong <= 1).mean() >= 0.999 and (wrong > 0).mean() < 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fast_on_a_small_photo_of_another_shape(work, monkeypatch):
     """With transparency, upscaled, focus by a point, and as plain restoration."""
     work_in_single_precision(monkeypatch.setattr)

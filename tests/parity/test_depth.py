@@ -161,6 +161,7 @@ def run(*arguments, code=0):
     return result.output
 
 
+@pytest.mark.long
 def test_command(tmp_path):
     name = "img_167x251_in126"
     command = ("depth", GOLDEN / f"{name}.png", "--model", FILE, "--input-size", 126)

@@ -79,7 +79,7 @@ def test_rows(results):
             assert (made[first] - made[second]).abs().max() > 2, (first, second)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rows_are_what_the_other_commands_give(scenes, results):
     photo, near, mask = (scenes / kind / "x.png" for kind in ("input", "disparity", "mask"))
     scene = ("-d", near, "--focus-mask", mask, "--normalize", "none", *CPU)
@@ -93,7 +93,7 @@ def test_rows_are_what_the_other_commands_give(scenes, results):
         assert (picture(results / "out" / "pictures" / name / "x.png") - by_hand).abs().max() <= 1, name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_depth_model_instead_of_maps(scenes, tmp_path):
     """As released: 8-bit disparity, focus by the released front end."""
     folder = tmp_path / "set"

@@ -42,7 +42,7 @@ def run(folder, *arguments, code=0):
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lens_needs_few_packages(scene):
     """Of what is not there, a command tells which extra brings it."""
     folder, _, _ = scene

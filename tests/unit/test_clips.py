@@ -24,6 +24,7 @@ def values_of(seed: int, kind: str) -> torch.Tensor:
     return {"any": drawn, "few": drawn.round(), "tiny": drawn * 1e-42, "huge": drawn * 1e38, "equal": drawn * 0}[kind]
 
 
+@pytest.mark.long
 @given(st.integers(0, 99), st.sampled_from(["any", "few", "tiny", "huge", "equal"]), st.floats(0, 1))
 def test_values_by_rank_are_those_of_a_sort(seed, kind, share):
     values = values_of(seed, kind)
@@ -163,7 +164,7 @@ def test_the_sampler_holds_its_pictures_and_latents(monkeypatch):
         check(host.nodes.Sampler, {"model": model, "vae": None, "image": rgba, "defocus": near})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_steadying_holds_its_maps_and_what_it_looks_at(monkeypatch):
     monkeypatch.setattr(host.nodes.steady.steady, "find_flow", lambda first, _second: torch.zeros_like(first[:, :2]))
     inputs = {"disparity": lambda count: near(count)[:, ::4, ::4], "image": lambda count: image(1)[:, ::4, ::4]}

@@ -129,7 +129,7 @@ LOOKS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", ["wide, iris", pytest.param("cat eye", marks=pytest.mark.long)])
 @torch.inference_mode()
 def test_lens(look):
     k, options = LOOKS[look]
@@ -223,7 +223,12 @@ MACHINES = [(name, *card) for name in NODES for card in (("mps", False), ("mps",
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine", MACHINES, indirect=True, ids=lambda machine: "-".join(map(str, machine)))
+@pytest.mark.parametrize(
+    "machine",
+    [pytest.param(one, marks=pytest.mark.long if one[0].startswith("MagicBokehSampler,") else ()) for one in MACHINES],
+    indirect=True,
+    ids=lambda machine: "-".join(map(str, machine)),
+)
 @torch.inference_mode()
 def test_nodes(machine):
     call, inputs, check, mode, gpu_only = machine

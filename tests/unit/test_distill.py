@@ -140,6 +140,7 @@ def test_teacher_and_student_see_scenes_of_their_own(tmp_path, monkeypatch):
     assert len(set(seeds)) == len(seeds) == 4
 
 
+@pytest.mark.long
 def test_what_was_made_with_other_settings_is_refused(tmp_path):
     short = {"steps": 1, "teacher_steps": 1, "data": {"pool": 1, "workers": 0}}
     distill.distill(settings_of(tmp_path, **short), tmp_path / "run")

@@ -25,6 +25,7 @@ def test_matte_puts_subject_and_plate_together_to_the_photo(scene):
     assert 0.03 < front.matte.mean() < 0.5
 
 
+@pytest.mark.long
 def test_things_in_front_of_a_subject_are_in_its_plate_and_not_in_its_matte(scene):
     front, middle = scene
     assert torch.equal(front.other, middle.matte) and torch.equal(middle.other, front.matte)
@@ -42,6 +43,7 @@ def test_disparity_steps_where_half_a_pixel_is_covered(scene):
     assert (subject > front.plate_disparity)[covered].all()
 
 
+@pytest.mark.long
 def test_without_an_aperture_the_truth_is_the_photo():
     for view in drawn(4, 32, (0,), soft=5):
         assert (view.truth - view.photo).abs().max() < 1e-4

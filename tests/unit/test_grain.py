@@ -81,7 +81,7 @@ def test_noise_is_measured(kind):
     assert float(correlation[0, 1, 0, 0]) == pytest.approx(across, abs=0.1)
 
 
-@pytest.mark.parametrize("k", [2, 24])
+@pytest.mark.parametrize("k", [2, pytest.param(24, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_blurred_background_gets_the_noise_that_the_photo_has(kind, k):
     make, sigma, along, across = KINDS[kind]
@@ -184,6 +184,7 @@ def test_light_above_white_has_the_noise_of_the_brightest_level():
     assert out[..., 0, 0].min() >= -0.1 and torch.isfinite(out).all()
 
 
+@pytest.mark.long
 def test_linear_light_has_the_noise_of_the_same_photo_in_srgb():
     make, _, along, _ = KINDS["blotchy"]
     photo = scene()

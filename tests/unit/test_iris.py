@@ -154,6 +154,7 @@ def test_alpha_goes_through_a_coloured_aperture():
     assert (out[0, :3, :, :48] - 0.5).abs().max() < 0.1
 
 
+@pytest.mark.long
 def test_swirl_presses_the_discs_in_the_corners_along_the_direction_to_the_centre():
     size, at = (256, 256), (32, 224)
     disc = lamp(Aperture(swirl=1), -14, at=at, size=size)[1]

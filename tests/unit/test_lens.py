@@ -46,6 +46,7 @@ def test_any_size_gives_a_picture(height, width, focus, k, seed):
     assert torch.isfinite(out).all() and out.min() >= 0 and out.max() <= 1
 
 
+@pytest.mark.long
 @settings(max_examples=10)
 @given(st.floats(0, 1), st.floats(0, 30), st.floats(0.1, 0.9))
 def test_a_plain_photo_stays_plain(focus, k, level):
@@ -73,7 +74,7 @@ def test_a_batch_equals_its_single_runs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cat_eye", [0.0, 0.7])
+@pytest.mark.parametrize("cat_eye", [0.0, pytest.param(0.7, marks=pytest.mark.long)])
 def test_tiles_leave_no_seam(monkeypatch, cat_eye):
     image, disparity = noise(1, 3, 200, 260), steps(200, 260)
     whole = lens.render(image, disparity, 0.5, 12, aperture=Aperture(cat_eye=cat_eye))
@@ -82,6 +83,7 @@ def test_tiles_leave_no_seam(monkeypatch, cat_eye):
     assert (tiled - whole).abs().max() < 1e-4
 
 
+@pytest.mark.long
 def test_cat_eye_has_no_seam_in_a_gradient():
     image = torch.linspace(0.2, 0.8, 300).expand(1, 3, 200, 300)
     out = lens.render(image, torch.full((1, 1, 200, 300), 0.9), 0.1, 20, aperture=Aperture(cat_eye=1.0))
@@ -113,6 +115,7 @@ def test_blades_point_up_behind_and_down_in_front():
     assert rows[1].min() == pytest.approx(-9, abs=3) and rows[1].max() == pytest.approx(17, abs=3)
 
 
+@pytest.mark.long
 def test_squeeze_and_cat_eye_narrow_the_disc():
     def width_and_height(disc):
         bright = disc > disc.max() / 3
@@ -211,7 +214,7 @@ def test_progress_counts_up_and_may_stop():
         lens.render(noise(1, 3, 64, 64), steps(64, 64), 0.5, 8, progress=stop)
 
 
-@pytest.mark.parametrize("block", [lens.BLOCK, 1])
+@pytest.mark.parametrize("block", [pytest.param(lens.BLOCK, marks=pytest.mark.long), 1])
 def test_progress_moves_before_the_first_tile_is_done(block):
     """Edges and what lies behind them take a third of the time of a large photo."""
     seen, before = [], []

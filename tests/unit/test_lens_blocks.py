@@ -31,9 +31,11 @@ ALPHA = F.interpolate(noise(1, 1, 15, 20, seed=2), size=(160, 220), mode="biline
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [{}, {"aperture": Aperture(cat_eye=0.7)}, {"alpha": ALPHA}], ids=["plain", "cat eye", "alpha"]
+    "options",
+    [{}, pytest.param({"aperture": Aperture(cat_eye=0.7)}, marks=pytest.mark.long), {"alpha": ALPHA}],
+    ids=["plain", "cat eye", "alpha"],
 )
-@pytest.mark.parametrize("k", [6, 30])
+@pytest.mark.parametrize("k", [6, pytest.param(30, marks=pytest.mark.long)])
 def test_blocks_equal_the_whole(monkeypatch, k, options):
     """Also around a light brighter than white, whose rounding is the largest."""
     monkeypatch.setattr(tiles, "TILE", 64)
@@ -67,16 +69,22 @@ def test_memory_stays_within_what_is_promised(monkeypatch, radius, block, cat_ey
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("with_plate", [False, True], ids=["matte", "plate"])
-def test_memory_of_a_matte_stays_within_what_is_promised(monkeypatch, with_plate):
+@pytest.mark.parametrize(
+    ("with_plate", "aperture"),
+    [(False, Aperture()), (True, Aperture()), (True, Aperture(fringing=0.3))],
+    ids=["matte", "plate", "plate, a coloured aperture and alpha"],
+)
+def test_memory_of_a_matte_stays_within_what_is_promised(monkeypatch, with_plate, aperture):
     monkeypatch.setattr(tiles, "TILE", 512)
     size = (500, 720)
     image = noise(1, 3, *size)
     disparity, matte = (F.interpolate(noise(1, 1, 10, 14, seed=seed), size=size, mode="bilinear") for seed in (1, 2))
     given = {"matte": (20 * matte - 9.5).clamp(0, 1)} | ({"background": image.flip(-1)} if with_plate else {})
+    if aperture.colored:
+        given["alpha"] = F.interpolate(noise(1, 1, 10, 14, seed=3), size=size, mode="bilinear")
     radius = 10 * float((disparity - 0.5).abs().amax())
-    taken = peak_of(lambda: render(image, disparity, 0.5, 10, **given))
-    promised = lens.memory_needed(size, radius, matte=True, background=with_plate)
+    taken = peak_of(lambda: render(image, disparity, 0.5, 10, aperture=aperture, **given))
+    promised = lens.memory_needed(size, radius, aperture, matte=True, background=with_plate)
     assert promised / 8 < taken - image.nbytes < promised
 
 

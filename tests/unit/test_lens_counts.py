@@ -23,7 +23,13 @@ def scene(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "k, options",
-    [(0, {}), (24, {}), (90, {}), (24, {"tilt": 0.2}), (24, {"aperture": Aperture(blades=6, fringing=0.2)})],
+    [
+        (0, {}),
+        (24, {}),
+        pytest.param(90, {}, marks=pytest.mark.long),
+        pytest.param(24, {"tilt": 0.2}, marks=pytest.mark.long),
+        pytest.param(24, {"aperture": Aperture(blades=6, fringing=0.2)}, marks=pytest.mark.long),
+    ],
 )
 def test_the_device_is_asked_a_few_times_for_a_picture_of_many_tiles(k, options):
     image, disparity = scene(190, 250)
@@ -33,6 +39,7 @@ def test_the_device_is_asked_a_few_times_for_a_picture_of_many_tiles(k, options)
     assert 0 < len(mode.reads) <= 10, mode.reads
 
 
+@pytest.mark.long
 def test_lamps_cost_one_question_more():
     image, disparity = scene(190, 250)
     image[..., 40:44, ::9] = 20.0
@@ -57,13 +64,14 @@ def transforms(frames: list[tuple[torch.Tensor, torch.Tensor, float, float]]) ->
     return blocks, kernels
 
 
-@pytest.mark.parametrize("k", [16, 64, 200])
+@pytest.mark.parametrize("k", [16, *(pytest.param(k, marks=pytest.mark.long) for k in (64, 200))])
 def test_few_sizes_in_a_clip(k):
     image, disparity = scene(190, 250)
     blocks, kernels = transforms([(image, disparity, 0.1 * i, k) for i in range(1, 9)])
     assert blocks and len({shape[-2:] for shape in blocks + kernels}) <= 12
 
 
+@pytest.mark.long
 def test_no_kernel_is_transformed_twice_in_a_clip():
     image, disparity = scene(190, 250)
     with patch("magicbokeh_ops.lens.tiles.TILE", 96):

@@ -28,6 +28,7 @@ def strength(picture: torch.Tensor, columns: slice) -> float:
 LEFT, RIGHT = slice(8, 110), slice(146, -8)
 
 
+@pytest.mark.long
 def test_what_the_blur_takes_is_put_back_and_no_more():
     photo = noisy()
     plain = lens.render(photo, depth(), 0.8, 20)
@@ -40,6 +41,7 @@ def test_what_the_blur_takes_is_put_back_and_no_more():
     assert not torch.equal(lens.render(photo, depth(), 0.8, 20, grain=1.0, grain_seed=4), grainy)
 
 
+@pytest.mark.long
 def test_every_frame_has_its_seed():
     photo = noisy()
     several = lens.render(photo.expand(2, -1, -1, -1), depth(), 0.8, 20, grain=1.0, grain_seed=[3, 4])
@@ -63,6 +65,7 @@ def test_amounts_that_can_not_be_are_refused(grain):
         lens.render(noisy(), depth(), 0.8, 20, grain=grain)
 
 
+@pytest.mark.long
 def test_in_a_clip_the_grain_moves_unless_it_is_to_stand_still():
     photo, disparity = noisy().movedim(1, -1), depth()[:, 0]
     inputs = {"image": photo.expand(2, -1, -1, -1), "disparity": disparity, "focus": 0.8, "k": 20.0, "grain": 1.0}

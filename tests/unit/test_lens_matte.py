@@ -138,6 +138,7 @@ def test_a_subject_that_something_stands_in_front_of(layer):
     assert with_plate > plain + 0.5
 
 
+@pytest.mark.long
 def test_a_plate_with_transparency_and_a_coloured_aperture():
     """White stays white, whichever of the pictures it is in."""
     _, _, disparity, alpha, _, _ = scene()
@@ -147,6 +148,7 @@ def test_a_plate_with_transparency_and_a_coloured_aperture():
     assert (render(white, disparity, 0.3, 12, **given) - 1).abs().max() < 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_plate", [False, True])
 def test_without_blur_the_photo_stays(with_plate):
     """Also with an aperture so small that some pixels have none."""
@@ -196,6 +198,7 @@ def test_a_plate_shows_what_is_hidden():
     assert with_plate[2:6].mean() > without.mean() + 0.1
 
 
+@pytest.mark.long
 def test_frames_are_independent_and_alpha_goes_along():
     _, photo, disparity, alpha, plate, _ = scene()
     opaque = torch.ones_like(alpha)

@@ -120,7 +120,7 @@ def test_progress_goes_from_0_to_1_and_may_stop_the_run():
         from_disparity(photo, exact, progress=stop)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_takes_no_more_memory_than_it_says():
     photo, exact, _ = scene(1000, 1250)
     assert peak_of(lambda: from_disparity(photo, spoil(exact, 7, 0.0, 0.0))) < matting.memory_needed((1000, 1250))

@@ -56,6 +56,7 @@ def test_the_subjects_cross(clip):
         assert outside.sum() == 0
 
 
+@pytest.mark.long
 def test_a_frame_through_the_lens(clip):
     """With k 0 it is the photo; otherwise what is in focus stays."""
     light, disparity = clip.photo(8)

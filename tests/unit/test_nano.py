@@ -103,6 +103,7 @@ def networks():
     return found
 
 
+@pytest.mark.long
 @torch.inference_mode()
 def test_a_prediction_of_the_whole_keeps_to_the_memory_it_asks_for(networks):
     held, promised = [], []
@@ -114,6 +115,7 @@ def test_a_prediction_of_the_whole_keeps_to_the_memory_it_asks_for(networks):
     assert held[1] <= promised[1] and held[1] - held[0] <= promised[1] - promised[0]
 
 
+@pytest.mark.long
 @torch.inference_mode()
 def test_a_prediction_can_be_stopped_in_lens_and_networks(networks):
     latent, blur, called = torch.rand(1, 48, 64, 64), torch.full((1, 1, 256, 256), 0.2), []
@@ -126,6 +128,7 @@ def test_a_prediction_can_be_stopped_in_lens_and_networks(networks):
     assert torch.equal(sampler.predict(*networks, latent, blur, None), plain)
 
 
+@pytest.mark.long
 @torch.inference_mode()
 def test_frames_of_a_batch_are_independent(networks):
     """One of them without any blur, whose start is the photo with all that is brighter than white."""
@@ -137,6 +140,7 @@ def test_frames_of_a_batch_are_independent(networks):
         assert (together[i] - alone[0]).abs().max() < 1e-4
 
 
+@pytest.mark.long
 def test_command_line_takes_it_by_name_and_says_so(tmp_path):
     photo, disparity = tmp_path / "photo.png", tmp_path / "disparity.png"
     files.write_photo(photo, noisy_demo_photo()[..., 100:228, 150:278])

@@ -161,6 +161,7 @@ def test_maps_may_overshoot_as_resampling_does(give):
         assert (torch.as_tensor(one) - torch.as_tensor(other)).abs().mean() < 0.05
 
 
+@pytest.mark.long
 def test_overshooting_inverted_depth_and_defocus():
     for convention in ("depth (near = black)", "inverted depth (near = white)"):
         (found,) = host.run(host.nodes.DisparityFrom, depth=1.04 * ramp() - 0.02, convention=convention)
@@ -197,7 +198,7 @@ def test_the_sampler_refuses_what_is_no_picture_no_defocus_or_no_mask():
             sampled(**inputs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_sampler_takes_bytes_and_the_empty_mask_of_load_image():
     image, defocus, mask = ((255 * x).round() for x in (noise(), ramp() / 16, ramp()))
     found, _ = sampled(image.byte(), defocus.byte(), mask.byte())

@@ -131,7 +131,9 @@ WITHOUT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name.startswith("MagicBokehSampler") else ()) for name in CASES]
+)
 def test_values_alone_count(name):
     call, inputs = CASES[name]
     check_layouts(call, inputs, 1e-4 if "Sampler" in name else 1e-5)

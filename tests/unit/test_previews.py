@@ -50,6 +50,7 @@ def test_transparent_pictures_are_shown_too(monkeypatch):
     assert progress.picture[1].mode == "RGB"
 
 
+@pytest.mark.long
 def test_a_preview_that_fails_is_told_once(monkeypatch, caplog):
     """Whatever it is that a card, a previewer of another pack or PIL can't do."""
     calls = []

@@ -138,6 +138,7 @@ def test_progress_comes_often_and_may_stop_the_run():
         refine_edges(*busy(), 2, stop)
 
 
+@pytest.mark.long
 def test_any_layout_in_memory_and_any_type_gives_the_same():
     photo, soft = busy()
     expected = refine_edges(photo, soft, 2)

@@ -63,6 +63,7 @@ def still(frames: int, size: tuple[int, int] = (40, 56)) -> tuple[torch.Tensor, 
     return near.clone(), torch.rand(1, 3, *size, generator=generator).expand(frames, -1, -1, -1)
 
 
+@pytest.mark.long
 def test_nothing_adds_up_over_hundreds_of_frames(monkeypatch):
     near, photo = still(300)
     monkeypatch.setattr(module, "find_flow", lambda first, _second: torch.zeros_like(first[:, :2]))
@@ -86,6 +87,7 @@ def test_what_comes_nearer_comes_nearer(monkeypatch):
     assert (found - true).mean((1, 2, 3))[REACH:-REACH].abs().max() < 0.015
 
 
+@pytest.mark.long
 def test_nothing_is_taken_across_a_cut():
     near, photo = still(6)
     other, elsewhere = 1 - near.flip(2), torch.rand(1, 3, 40, 56).expand(6, -1, -1, -1)
@@ -129,7 +131,7 @@ def test_maps_and_photos_of_other_sizes():
     assert torch.equal(steady(noisy[:1], photo[:1]), noisy[:1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_clip():
     near, photo = still(28, (24, 32))
     noisy = (near + 0.03 * torch.randn(near.shape)).clamp(0, 1)
@@ -162,7 +164,7 @@ def test_wrong_inputs():
         steady(near * torch.nan, photo)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_lens_flickers_hardly_more_than_with_exact_disparity(scene):
     focus, k, inner = (
         float(scene[0].layers[1].disparity().mean()),

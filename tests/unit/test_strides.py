@@ -247,7 +247,9 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long if name == "lens.render, all it can do" else ()) for name in CASES]
+)
 @torch.inference_mode()
 def test_values_alone_count(name):
     call, inputs = CASES[name]

@@ -54,6 +54,7 @@ def test_constant_disparity_gives_a_miniature():
     assert (out[..., 119:121, :] - photo[..., 119:121, :]).abs().max() < 0.03
 
 
+@pytest.mark.long
 def test_blocks_and_tiles_have_the_plane_of_the_whole_picture(monkeypatch):
     photo, disparity = noise(300, 420), plane(300, 420, -0.2, 0.5)
     options = {"tilt": 0.4, "tilt_direction": 30}

@@ -130,7 +130,7 @@ def test_cuts_are_found_and_moves_are_not():
 # A point
 
 
-@pytest.mark.parametrize("subject", [0, 1])
+@pytest.mark.parametrize("subject", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_point_goes_with_its_subject(subject):
     """From the middle of the clip, where the nearer one hides the other; it may be lost there, and what is found is the same thing."""
     photo, disparity, made = clip(2)
@@ -162,6 +162,7 @@ def test_a_point_that_goes_is_lost_and_said_to_be():
     assert pulled[12:] == [pulled[11]] * 12
 
 
+@pytest.mark.long
 def test_a_point_is_found_again_in_a_later_shot():
     """Only where it looks as it did."""
     photo, disparity, made = clip(2)

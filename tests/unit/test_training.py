@@ -127,6 +127,7 @@ def test_each_phase_moves_its_own_parameters_and_masks_are_off_in_restoration(
         assert (regions is not None) == (wants_bokeh and masks)
 
 
+@pytest.mark.long
 def test_the_encoder_learns_by_itself(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "look", lambda *_: {})
     settings = settings_of(tmp_path, {"kind": "encoder"})
@@ -181,7 +182,7 @@ def test_a_run_stopped_between_stages_keeps_what_the_first_one_learned(drawn, tm
         assert torch.allclose(stopped[key], value, atol=1e-5), key
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_exported_is_what_was_trained(drawn, tmp_path):
     stages = {"kind": "base"}, {"kind": "restoration"}, {"kind": "alternate"}
     model = training.train(settings_of(tmp_path, *stages), folder_with(drawn, tmp_path), build)
@@ -274,7 +275,7 @@ def test_an_adapter_in_the_released_layout_holds_what_was_trained(tmp_path):
             assert (found[key] - value).abs().max() <= 1e-5 * value.abs().max().clamp(min=1e-3), key
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_full_networks_take_a_step_of_every_kind(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "look", lambda *_: {})  # 16 pictures through a VAE
     # Their coarsest level is 64 pixels wide, and a norm wants more than one of those.
@@ -382,7 +383,7 @@ def test_a_pool_of_other_settings_is_drawn_anew(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.count("so it is drawn anew") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_with_its_own_settings_only(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "look", lambda *_: {})
     folder, stage = folder_with(drawn, tmp_path), {"kind": "encoder", "steps": 1}
@@ -437,7 +438,7 @@ train(read_settings(Path(sys.argv[1])), Path(sys.argv[2]), build)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_learn_one_model(drawn, tmp_path):
     """In every kind of stage, whose steps reach different parts of the networks."""
     kinds = ("encoder", "base", "restoration", "alternate", "joint")
@@ -451,7 +452,7 @@ def test_two_processes_learn_one_model(drawn, tmp_path):
     assert len((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 3 * len(kinds)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_two_stages_draw_the_same_scenes_or_noise(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "look", lambda *_: {})
     seeds, noise = [], []

@@ -62,7 +62,7 @@ def levels(path: Path) -> torch.Tensor:
     return torch.cat(list(Clip(path).levels()))
 
 
-@pytest.mark.parametrize("where", ["clip", "folder", "pattern"])
+@pytest.mark.parametrize("where", ["clip", "folder", pytest.param("pattern", marks=pytest.mark.long)])
 def test_frames_are_those_of_a_batch(clip, where):
     """One scale and one focus for all of them."""
     photos, maps = batch(clip / "clip.mkv"), levels(clip / "depth.mkv")
@@ -221,6 +221,7 @@ def test_maps_that_are_given_are_steadied_if_asked(clip):
     assert (on - expected).abs().max() < 3 / 1023
 
 
+@pytest.mark.long
 def test_pictures_in_and_out(clip):
     """Names and depth of pictures stay; a pattern numbers them on."""
     asked = ("-d", clip / "depth.mkv", "--focus", 0.5, "--k", 4)
@@ -270,6 +271,7 @@ def test_a_clip_without_depth_tilts(clip):
     assert (batch(clip / "out.mkv") - expected).abs().max() < 3 / 1023
 
 
+@pytest.mark.long
 def test_every_frame_has_other_grain(tmp_path):
     noise = np.random.default_rng(0).normal(500, 35, (256, 256)).round()
     halves, chroma = np.repeat([100, 900], 128), [np.full((128, 128), 512)] * 2

@@ -149,6 +149,7 @@ def test_cuts_are_found_and_drawn(tmp_path, lens_gets):
     assert (files.read_photo(tmp_path / "plot.png")[0] - drawn).abs().max() < 1 / 255
 
 
+@pytest.mark.long
 def test_keys(clip, lens_gets):
     """Points are looked up in their own frames only, values in none."""
     _, disparity, _, made = scene()
@@ -164,6 +165,7 @@ def test_keys(clip, lens_gets):
     assert [lens_gets[i][:2] for i in range(FRAMES)] == [(0.9, 7)] * 15 + [(0.1, 7)]
 
 
+@pytest.mark.long
 def test_frames_that_keys_do_not_need_are_not_looked_at(clip, monkeypatch):
     asked, frames = [], sequences.Sequence.frames
 
@@ -180,6 +182,7 @@ def test_frames_that_keys_do_not_need_are_not_looked_at(clip, monkeypatch):
     assert asked[3:] == [set(range(12 - REACH, 12 + REACH + 1)), None]
 
 
+@pytest.mark.long
 def test_k_of_keys_goes_with_a_focus_of_another_kind(clip, lens_gets):
     x, y = scene()[3].point(0, 0)
     for focus in (("--focus", 0.4), ("--track", f"{x},{y}")):
@@ -188,6 +191,7 @@ def test_k_of_keys_goes_with_a_focus_of_another_kind(clip, lens_gets):
     assert np.ptp(foci(lens_gets)) > 0.01
 
 
+@pytest.mark.long
 def test_large_frames_are_followed_in_small_ones(tmp_path, lens_gets):
     """A point as the library does, to the bit; what masks show, in other pixels."""
     photos, disparity, masks, made = scene(540, 4)
@@ -200,6 +204,7 @@ def test_large_frames_are_followed_in_small_ones(tmp_path, lens_gets):
     assert foci(lens_gets) == pytest.approx(tracking.pull(measured, [], 6, 0.04), abs=0.005)
 
 
+@pytest.mark.long
 def test_with_a_tilt_the_focus_is_that_of_the_middle(clip, lens_gets):
     """So that the plane of focus goes through what is followed."""
     photos, disparity, masks, made = scene()
@@ -218,6 +223,7 @@ def test_with_a_tilt_the_focus_is_that_of_the_middle(clip, lens_gets):
 # With a depth model
 
 
+@pytest.mark.long
 def test_a_depth_network_sees_each_frame_once(clip, monkeypatch, lens_gets):
     """And a clip that is followed has the disparity of one that is not."""
     monkeypatch.setattr(estimated, "LOOKS", 5)
@@ -235,7 +241,7 @@ def test_a_depth_network_sees_each_frame_once(clip, monkeypatch, lens_gets):
     assert foci(lens_gets) == tracking.pull(by_point(scene()[0], disparity, [], 0, 0.5, 0.5), [], 6, 0.04)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_focus_is_that_of_steadied_disparity(tmp_path, monkeypatch, lens_gets):
     """To the bit if frames are small; in those that become small, near it."""
     photos, disparity, masks, made = scene(160, 8)
@@ -272,6 +278,7 @@ def nearness(index: int):
     return [luma, *(np.full((24, 32), 512),) * 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("follow", ["point", "masks"])
 def test_frames_come_and_go_one_at_a_time(tmp_path, monkeypatch, follow):
     made, held, most = reading.Clip._frame, [], []
@@ -291,6 +298,7 @@ def test_frames_come_and_go_one_at_a_time(tmp_path, monkeypatch, follow):
     assert len(most) == 60 and max(most) <= 2
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_has_the_same_focus(clip, lens_gets):
     x, y = scene()[3].point(0, 0)
     asked = ("--track", f"{x},{y}", "--k", 4)
@@ -305,6 +313,7 @@ def test_a_run_that_goes_on_has_the_same_focus(clip, lens_gets):
     assert [path.read_bytes() for path in sorted((clip / "out").iterdir())] == whole
 
 
+@pytest.mark.long
 def test_nothing_is_left_behind(clip, monkeypatch):
     """Of temporary files, after success and after an error."""
     (clip / "temporary").mkdir()
@@ -340,7 +349,9 @@ def test_it_can_be_stopped_while_it_looks(tmp_path):
     write_clip(tmp_path / "depth.mkv", nearness, 1500)
     asked = [tmp_path / "clip.mkv", "-d", tmp_path / "depth.mkv", "--track", "0.3,0.5", "-o", tmp_path / "out.mp4"]
     command = [sys.executable, "-m", "magicbokeh_ops.cli", "lens", *map(str, asked)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # or a child of what ignores it would too
     process = subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
     told = b""
     while b"look:" not in told:
         told += os.read(process.stderr.fileno(), 4096)
