@@ -1,5 +1,7 @@
 """Whether a card gives what the CPU gives, in how much time and memory: of the library's functions and of the full-size networks.
 
+Also how often it is asked (`benchmarks.card_counts`), and what becomes of smaller cards (`benchmarks.card_limits`).
+
 python -m benchmarks.card                           # NVIDIA and AMD (cuda); a few minutes, most of them on the CPU
 python -m benchmarks.card --device xpu
 python -m benchmarks.card --device cpu --quick      # only shows that the script runs
@@ -22,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import large_photo
+from benchmarks import card_counts, card_limits, large_photo
 from magicbokeh_ops import defocus, demo, depth, lens, sampler
 from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.defocus import K_TRAINED
@@ -235,6 +237,11 @@ def main() -> None:
     depth_speed(device, args.quick)
     prediction_speed(device, models, args.quick)
     step_speed(device, models, args.quick)
+    where = torch.device(args.device)
+    card_counts.counts(where, args.quick)
+    card_counts.clips(where, args.quick, device.measure)
+    failed.extend(card_counts.every_function(where))
+    failed.extend(card_limits.report(where, args.quick))
     if failed:
         sys.exit(f"\nNot as they should be: {', '.join(failed)}")
 
