@@ -29,7 +29,7 @@ def check_levels(image: Tensor, name: str = "image") -> None:
     Light above 1 is told apart: half or more of what is not black lies below 2, or no more than a tenth of a frame is not
     black, as with lamps at night. (A small thing in 0..255 on black can't be told from them.)
     """
-    low, high = float(image.amin()), float(image.amax())
+    low, high = torch.stack([image.amin(), image.amax()]).tolist()
     if low >= -OVERSHOOT and high <= 2:
         return
     for frame in image:
@@ -70,7 +70,7 @@ def check_not_empty(values: Tensor, name: str) -> None:
 def check_range(values: Tensor, name: str, highest: float = 1.0) -> None:
     """Raise ValueError unless `values` is a finite (B, 1, H, W) map within 0..highest, but for what a resampling overshoots."""
     check_map(values, name)
-    low, high = float(values.amin()), float(values.amax())
+    low, high = torch.stack([values.amin(), values.amax()]).tolist()
     if low < -OVERSHOOT or high > highest + OVERSHOOT:
         raise ValueError(
             f"{name} goes from {low:.4g} to {high:.4g}; it must lie in 0..{highest:g}, so divide it by 255 if that is its white."

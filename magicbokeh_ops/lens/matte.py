@@ -73,7 +73,7 @@ class Matte:
         self.rings = [1]
         while self.rings[-1] < 4 * self.cell:
             self.rings.append(2 * self.rings[-1])
-        self.missed = torch.zeros(2, len(self.rings))
+        self.missed = torch.zeros(2, len(self.rings), device=device)
         self.softness = 0
 
     def part(self, rows: slice, cols: slice = slice(None)) -> Tensor:
@@ -98,7 +98,7 @@ class Matte:
         for i, reach in enumerate(self.rings):
             inner = -widen(-alpha[None], reach)[0] >= SURE
             ring = (here & ~inner)[:, inside]
-            self.missed[:, i] += torch.stack([(miss[:, inside] * ring).sum(), ring.sum()]).to(self.missed)
+            self.missed[:, i] += torch.stack([(miss[:, inside] * ring).sum(), ring.sum()])
             here = inner
 
     def finish(self) -> None:

@@ -108,13 +108,11 @@ def render(
     check_map(disparity, "disparity")
     frames, size = len(image), image.shape[-2:]
     if alpha is not None:
-        check_map(alpha, "alpha")
         check_range(alpha, "alpha")
         alpha = match_batch(_of_size(alpha, size, "alpha"), frames, "alpha")
     check_same_shape(disparity, size, "disparity")
     disparity = match_batch(disparity, frames, "disparity")
     if matte is not None:
-        check_map(matte, "matte")
         check_range(matte, "matte")
         matte = match_batch(_of_size(matte, size, "matte"), frames, "matte")
     elif background is not None:

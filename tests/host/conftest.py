@@ -21,6 +21,7 @@ import pytest
 from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
+from xdist.scheduler import LoadScopeScheduling
 
 from magicbokeh_ops import depth
 from magicbokeh_ops.demo import ASSETS
@@ -61,11 +62,21 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line("tests/host skipped: no ComfyUI found, set COMFYUI_PATH")
 
 
+class ByHost(LoadScopeScheduling):
+    """With several processes, one runs all tests of one ComfyUI."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((path.name for path, _ in HOSTS if path.name in nodeid), nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByHost(config, log)
+
+
 def pytest_generate_tests(metafunc):
-    """A group for each ComfyUI, so that with `--dist loadgroup` one process runs one of them."""
     if "host" in metafunc.fixturenames:
-        hosts = [pytest.param(host, id=host[0].name, marks=pytest.mark.xdist_group(host[0].name)) for host in HOSTS]
-        metafunc.parametrize("host", hosts, indirect=True, scope="session")
+        names = [path.name for path, _ in HOSTS]
+        metafunc.parametrize("host", HOSTS, ids=names, indirect=True, scope="session")
 
 
 def put_models(folder: Path) -> None:

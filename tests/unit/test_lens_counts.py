@@ -39,6 +39,17 @@ def test_the_device_is_asked_a_few_times_for_a_picture_of_many_tiles(k, options)
     assert 0 < len(mode.reads) <= 10, mode.reads
 
 
+@pytest.mark.parametrize("given, most", [({"alpha"}, 10), ({"matte"}, 12), ({"alpha", "matte", "background"}, 20)])
+def test_what_else_is_known_costs_few_questions(given, most):
+    image, disparity = scene(95, 125)
+    planes = {"alpha": (disparity < 0.9).float(), "matte": (disparity > 0.53).float(), "background": image.flip(-1)}
+    mode = Asked()
+    with mode as device:
+        options = {name: planes[name].to(device) for name in given}
+        lens.render(image.to(device), disparity.to(device), 0.3, 12, **options)
+    assert len(mode.reads) <= most, mode.reads
+
+
 @pytest.mark.long
 def test_lamps_cost_one_question_more():
     image, disparity = scene(190, 250)
