@@ -1,6 +1,7 @@
 """Settings of all unit tests, and small model files."""
 
 import pytest
+import torch
 from hypothesis import settings
 
 from magicbokeh_ops.weights import checkpoint
@@ -9,6 +10,15 @@ from tests.support.model_files import ADAPTER, SD
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Pictures are small, and threads on a busy machine only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
