@@ -1,4 +1,4 @@
-"""Settings of all unit tests, and small model files."""
+"""Settings of all unit tests, and files that several of them start from."""
 
 import pytest
 import torch
@@ -33,3 +33,11 @@ def merged(tmp_path_factory):
 def single():
     """Tensors of the base under the names of a single file."""
     return single_file_tensors(SD)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """A folder with the pools of drawn pictures that runs of training take."""
+    from tests.support.training_runs import draw_pools
+
+    return draw_pools(tmp_path_factory.mktemp("drawn"))
