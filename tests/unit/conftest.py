@@ -7,6 +7,7 @@ from hypothesis import settings
 from magicbokeh_ops.weights import checkpoint
 from tests.support.ldm_names import single_file_tensors
 from tests.support.model_files import ADAPTER, SD
+from tests.support.wrong_files import put_wrong_files
 
 settings.register_profile("shared machines", deadline=None)
 settings.load_profile("shared machines")
@@ -33,6 +34,12 @@ def merged(tmp_path_factory):
 def single():
     """Tensors of the base under the names of a single file."""
     return single_file_tensors(SD)
+
+
+@pytest.fixture(scope="module")
+def wrong_files(tmp_path_factory, merged, single):
+    """A folder with everything that people take for the right file."""
+    return put_wrong_files(tmp_path_factory.mktemp("files"), merged, single)
 
 
 @pytest.fixture(scope="session")
