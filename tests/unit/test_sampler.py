@@ -5,20 +5,12 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
-from peft import LoraConfig, inject_adapter_in_model
-from torch.utils.flop_counter import FlopCounterMode
 
 from magicbokeh_ops import sampler
-from magicbokeh_ops.model import strips
 from magicbokeh_ops.model.network import Config, ControlNet, UNet
 from magicbokeh_ops.model.patch_codec import PatchCodec
 from magicbokeh_ops.model.tiling import smooth_ramp
-from magicbokeh_ops.model.vae import vae_of
 from magicbokeh_ops.sampler import Budget
-from tests.support.full_size import run
-from tests.support.half_precision import work_in_single_precision
-from tests.support.memory_peak import peak_of
 
 GAIN = sampler.alpha_at(999) ** 0.5
 SMALL = Config(channels=(32, 32, 64, 64), heads=(1, 1, 2, 0), rank=4, hint_channels=(8, 16, 16, 32))
@@ -252,25 +244,6 @@ def test_less_at_once_when_memory_runs_out(network):
         fits(lambda budget: 1 / 0, Budget(), free=lambda: None)
 
 
-@pytest.mark.long
-@torch.inference_mode()
-def test_a_prediction_keeps_to_the_memory_it_asks_for():
-    """At full size, fp32: all of it, and what each cell of the latent adds."""
-    with torch.device("meta"):
-        networks = UNet(Config(rank=64)), ControlNet(Config(rank=64))
-    # Never written, so that no memory is filled for them.
-    networks = [network.to_empty(device="cpu") for network in networks]
-    held, promised = [], []
-    for height, width in ((16, 16), (72, 72)):
-        latent, defocus = torch.zeros(1, 4, height, width), torch.zeros(1, 1, 8 * height, 8 * width)
-        regions = torch.zeros_like(defocus)
-        regions[..., : 4 * width] = 1
-        held.append(peak_of(partial(sampler.predict, *networks, latent, defocus, regions)))
-        promised.append(sampler.memory_needed(latent.shape, torch.float32))
-    assert held[0] <= promised[0] and held[1] <= promised[1]
-    assert held[1] - held[0] <= promised[1] - promised[0]
-
-
 def test_colours():
     """The codec's tint is a colour cast that both transfers take away again."""
     image = picture(512, 512) * 0.6 + 0.3
@@ -350,60 +323,3 @@ def test_a_codec_with_other_cells(preset):
         assert len(sizes) == 1 + 2 and all(shape[2] <= 140 for shape, _ in sizes[1:])
     with pytest.raises(ValueError, match="no posterior"):
         sampler.render(PatchCodec(), network, image, flat(image), preset="fast", seed=1)
-
-
-@pytest.mark.long
-def test_the_vae_is_that_of_diffusers_and_takes_less_memory(monkeypatch):
-    """In strips of 10 rows, of which the last has fewer; for two pictures at once; while it learns and with a LoRA, without strips."""
-    monkeypatch.setattr(strips, "STRIP", 80_000)
-    torch.manual_seed(0)
-    kinds = ("DownEncoderBlock2D",) * 3, ("UpDecoderBlock2D",) * 3
-    plain = AutoencoderKL(3, 3, *kinds, block_out_channels=(64, 128, 128), layers_per_block=2).eval()
-    codec = vae_of(plain.state_dict())
-    image, latent = torch.rand(2, 3, 136, 120), torch.randn(2, 4, 34, 30)
-    with torch.inference_mode():
-        posterior, decoded = plain.encode(image).latent_dist, plain.decode(latent).sample
-        noise = torch.randn_like(posterior.mean)
-        assert torch.allclose(codec.encode(image), posterior.mean, atol=1e-5)
-        assert torch.allclose(codec.encode(image, noise), posterior.mean + posterior.std * noise, atol=1e-5)
-        assert torch.allclose(codec.decode(latent), decoded, atol=1e-5)
-        assert peak_of(lambda: codec.encode(image)) < 0.55 * peak_of(lambda: plain.encode(image).latent_dist.mean)
-        assert peak_of(lambda: codec.decode(latent)) < 0.62 * peak_of(lambda: plain.decode(latent).sample)
-        work_in_single_precision(monkeypatch.setattr)
-        half = vae_of(plain.state_dict(), dtype=torch.bfloat16).decode(latent)
-        plain_half = plain.bfloat16().decode(latent.bfloat16()).sample
-        assert (half - decoded).abs().mean() < (plain_half - decoded).abs().mean()
-    codec.decode(latent.requires_grad_()).square().mean().backward()
-    assert latent.grad.abs().max() > 0
-    inject_adapter_in_model(LoraConfig(r=2, target_modules=["conv1"]), codec)
-    with torch.no_grad():
-        assert torch.allclose(codec.decode(latent), decoded, atol=1e-5)
-
-
-@pytest.mark.long
-def test_upsampling_in_phases_is_the_same_for_less(monkeypatch):
-    """In strips of 2 rows, the last of 1, beyond 512 pixels and only there; attention is full, some tokens at a time."""
-    monkeypatch.setattr(strips, "STRIP", 30_000)
-    monkeypatch.setattr("magicbokeh_ops.model.vae.QUERIES", 1000)
-    torch.manual_seed(0)
-    kinds = ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2
-    plain = AutoencoderKL(3, 3, *kinds, block_out_channels=(32, 64), layers_per_block=1).eval()
-    codec = vae_of(plain.state_dict())
-    codec.decoder.up_blocks[0].upsamplers[0].conv.register_forward_pre_hook(lambda *_: pytest.fail("not in strips"))
-    for width, fewer in ((64, 0), (72, 5 / 9)):
-        latent, decoded, flops = torch.randn(2, 4, 61, width), [], []
-        upsampling = 2 * 2 * (9 * 64 * 64) * (2 * 61) * (2 * width)
-        for work in (lambda z: plain.decode(z).sample, codec.decode):
-            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-                decoded.append(work(latent))
-            flops.append(counter.get_total_flops())
-        assert torch.allclose(*decoded, atol=1e-5)
-        assert flops[0] - flops[1] == pytest.approx(fewer * upsampling, rel=0.02)
-
-
-@pytest.mark.long
-def test_fast_costs_a_third_of_the_released_procedure():
-    """At 12 megapixels."""
-    fast, reference = (sum(run(procedure, (3024, 4032), "meta")["flops"].values()) for procedure in ("fast", "reference"))
-    assert reference == pytest.approx(165 * 4.73e12, rel=0.01)
-    assert fast / reference <= 0.36

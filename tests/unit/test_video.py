@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from magicbokeh_ops import defocus, depth, files, lens
-from magicbokeh_ops.cli import main
 from magicbokeh_ops.cli.inputs import load_network
 from magicbokeh_ops.steady import REACH, steady
 from magicbokeh_ops.video import depths, estimated, reading
 from magicbokeh_ops.video.reading import Clip
 from magicbokeh_ops.video.sequences import Sequence
+from tests.support.lens_command import call
 from tests.support.video_files import BT709, BT2020_HLG, BT2020_PQ, are_equal, draw, frames_of, sound_of, write_clip
 
 PACK = Path(__file__).parents[2]
@@ -39,12 +38,6 @@ def nearness(index: int):
     luma = np.tile(np.linspace(100, 400, 64), (48, 1)).astype(np.uint16)
     luma[12:36, 10 + index % 30 : 30 + index % 30] = 900 - index
     return [luma, *(np.full((24, 32), 512),) * 2]
-
-
-def call(*arguments, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["lens", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    return result.output
 
 
 @pytest.fixture

@@ -1,35 +1,25 @@
-"""A focus that follows, on the command line: what the library gives for the whole clip at once, with one frame at a time held."""
+"""A focus that follows, on the command line: what the library gives for the whole clip at once."""
 
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-import weakref
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from magicbokeh_ops import files, lens, tracking
 from magicbokeh_ops.cli import clip as clip_command
-from magicbokeh_ops.cli import main
 from magicbokeh_ops.color import linear_to_srgb
 from magicbokeh_ops.focus import focus_from_point
 from magicbokeh_ops.keys import focus_of, k_of, read_keys
 from magicbokeh_ops.steady import REACH
 from magicbokeh_ops.synthesis.moving import crossing
 from magicbokeh_ops.tracking import follow
-from magicbokeh_ops.video import estimated, reading, sequences, stages
-from magicbokeh_ops.video.store import Store
-from tests.support.video_files import draw, write_clip
+from magicbokeh_ops.video import estimated, sequences, stages
+from tests.support.lens_command import call
+from tests.support.model_files import DEPTH
 
-PACK = Path(__file__).parents[2]
-DEPTH = PACK / "tests" / "parity" / "golden" / "depth" / "DAdepth_tiny.pth"
 FRAMES, SIZE = 16, 96
 
 
@@ -72,12 +62,6 @@ def lens_gets(monkeypatch):
 
     monkeypatch.setattr(clip_command, "photographed", noted)
     return got
-
-
-def call(*arguments, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["lens", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    return result.output
 
 
 def run(folder: Path, *arguments, code: int = 0) -> str:
@@ -262,40 +246,7 @@ def test_the_focus_is_that_of_steadied_disparity(tmp_path, monkeypatch, lens_get
     assert foci(lens_gets) != exact and foci(lens_gets) == pytest.approx(exact, abs=0.01)
 
 
-# One frame at a time, and again
-
-
-def moving(index: int):
-    """A textured square that goes to the right over a texture, in codes of 10 bits."""
-    luma = draw(0, (48, 128), 10, 64, 500)[:, index % 60 : index % 60 + 64].copy()
-    luma[12:36, 10 + index % 30 : 30 + index % 30] = draw(1, (24, 20), 10, 500, 940)
-    return [luma, *(np.full((24, 32), 512),) * 2]
-
-
-def nearness(index: int):
-    luma = np.tile(np.linspace(100, 400, 64), (48, 1)).astype(np.uint16)
-    luma[12:36, 10 + index % 30 : 30 + index % 30] = 900 - index % 60
-    return [luma, *(np.full((24, 32), 512),) * 2]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("follow", ["point", "masks"])
-def test_frames_come_and_go_one_at_a_time(tmp_path, monkeypatch, follow):
-    made, held, most = reading.Clip._frame, [], []
-
-    def counted(self, *arguments):
-        frame = made(self, *arguments)
-        held.append(weakref.ref(frame.image))
-        most.append(sum(one() is not None for one in held))
-        return frame
-
-    monkeypatch.setattr(reading.Clip, "_frame", counted)
-    write_clip(tmp_path / "clip.mkv", moving, 30)
-    write_clip(tmp_path / "depth.mkv", nearness, 30)
-    write_clip(tmp_path / "masks.mkv", lambda i: [np.where(nearness(i)[0] > 500, 940, 64), *nearness(i)[1:]], 30)
-    how = ("--track", "0.3,0.5") if follow == "point" else ("--focus-mask", tmp_path / "masks.mkv")
-    call(tmp_path / "clip.mkv", "-d", tmp_path / "depth.mkv", *how, "--k", 2, "-o", tmp_path / "out.mp4")
-    assert len(most) == 60 and max(most) <= 2
+# Again, and after errors
 
 
 @pytest.mark.long
@@ -324,43 +275,6 @@ def test_nothing_is_left_behind(clip, monkeypatch):
     np.save(clip / "masks" / "9.npy", np.full((SIZE, SIZE), 255, np.float32))
     assert "masks goes from 255 to 255" in run(clip, "--focus-mask", clip / "masks", "--k", 1, code=1)
     assert len(opened) == 2 and all(file.closed for file in opened) and not list((clip / "temporary").iterdir())
-
-
-def test_what_is_stored_comes_back():
-    with Store() as store:
-        values = {"a": torch.rand(1, 3, 8, 9).mT, ("b", 1): torch.rand(2, 5), "a again": torch.rand(4)}
-        for key, tensor in values.items():
-            store[key] = tensor
-        assert all(torch.equal(store[key], tensor) for key, tensor in values.items())
-        assert "a" in store and "c" not in store
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
-def test_a_full_disk_is_told_of(monkeypatch):
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=0))
-    with Store() as store, pytest.raises(OSError, match="has no room for .*; set TMPDIR"):
-        store["a"] = torch.rand(4)
-
-
-@pytest.mark.slow
-def test_it_can_be_stopped_while_it_looks(tmp_path):
-    """Before anything is written."""
-    write_clip(tmp_path / "clip.mkv", moving, 1500)
-    write_clip(tmp_path / "depth.mkv", nearness, 1500)
-    asked = [tmp_path / "clip.mkv", "-d", tmp_path / "depth.mkv", "--track", "0.3,0.5", "-o", tmp_path / "out.mp4"]
-    command = [sys.executable, "-m", "magicbokeh_ops.cli", "lens", *map(str, asked)]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # or a child of what ignores it would too
-    process = subprocess.Popen(command, cwd=PACK, stderr=subprocess.PIPE)
-    signal.signal(signal.SIGINT, before)
-    told = b""
-    while b"look:" not in told:
-        told += os.read(process.stderr.fileno(), 4096)
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    told += process.communicate()[1]
-    assert process.returncode == 1 and told.strip().endswith(b"Aborted!") and b"Traceback" not in told
-    assert not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize(

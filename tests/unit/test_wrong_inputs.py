@@ -1,25 +1,18 @@
-"""Mistakes as users make them, in every node and on the command line: each gets a sentence or two that name the input as it is shown."""
+"""Mistakes as users make them, in every node: each gets a sentence or two that name the input as it is shown."""
 
-import json
-import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import save_file
 
-from magicbokeh_ops.cli import main
 from tests.support import stand_in_host as host
-from tests.support.model_files import ADAPTER, DEPTH, SD, UNET
+from tests.support.model_files import DEPTH, UNET
 from tests.support.small_models import nano_like
+from tests.support.wrong_files import PAGE, check_words
 
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5214865159\n"
-PAGE = b"<!DOCTYPE html>\n<html><head><title>Not found</title>"
 NONE = "none (merged file)"
 NAN = float("nan")
 
@@ -44,13 +37,6 @@ def with_pixel(values, value):
     values = values.clone()
     values[0, 3, 4] = value
     return values
-
-
-def check_words(text: str, name: str) -> None:
-    """That a message is one or two short sentences in one line, and says the name that the user knows the input by."""
-    assert "\n" not in text and len(text) <= 300 and text.endswith("."), text
-    assert len(re.findall(r"\. [A-Z]", text)) <= 1, text
-    assert re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), f"{name!r} is not in: {text}"
 
 
 # Node, input at fault, and all inputs that differ from a widget's default. Calls make tensors when a test runs.
@@ -299,43 +285,7 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory, merged, single):
-    """Everything that people take for the right file, by its name; folders end in a slash."""
-    folder = tmp_path_factory.mktemp("files")
-
-    def put(name, content):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-
-    for name in ("page.pth", "page.pkl", "page.safetensors"):
-        put(name, PAGE)
-    for name in ("pointer.pkl", "pointer.ckpt", "pointer.safetensors"):
-        put(name, POINTER)
-    for name, source in (("lora.pkl", ADAPTER), ("lora.pth", ADAPTER), (UNET.name, UNET), ("DAdepth.pkl", DEPTH)):
-        shutil.copy(source, folder / name)
-    shutil.copy(DEPTH, folder / "depth_anything_v2_metric_hypersim_vits.pth")
-    shutil.copy(merged, folder / "merged.safetensors")
-    put("cut.safetensors", merged.read_bytes()[:9999])
-    put("bad.pkl", b"\x80\x04c" + b"os\nsystem\n" + b"(V.\ntR.")
-    save_file(single, folder / "sd.safetensors")
-    for name, channels in (("inpainting", 9), ("depth", 5)):
-        first = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, channels, 3, 3)}
-        save_file({**single, **first}, folder / f"{name}.safetensors")
-    save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(1)}, folder / "flux.safetensors")
-    for name in ("pointer", "page", "flax", "no_vae", "index"):
-        shutil.copytree(SD, folder / name)
-    put(f"pointer/unet/{UNET.name}", POINTER)
-    put("page/unet/config.json", PAGE)
-    (folder / "flax" / "unet" / UNET.name).rename(folder / "flax" / "unet" / "diffusion_flax_model.msgpack")
-    shutil.rmtree(folder / "no_vae" / "vae")
-    put("index/unet/diffusion_pytorch_model.safetensors.index.json", b"[]")
-    put("small/config.json", json.dumps({"model_type": "depth_anything"}).encode())
-    put("small/model.safetensors", PAGE)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model_folders(files):
+def model_folders(wrong_files):
     """The same in ComfyUI's model folders, and photos in its input folder."""
     paths = host.folder_paths
     photos = Path(paths.get_input_directory())
@@ -343,7 +293,7 @@ def model_folders(files):
     Image.fromarray(np.zeros((70, 90), dtype=np.float32)).save(photos / "float.tif")
     before, cached = dict(paths.folder_names_and_paths), dict(paths.filename_list_cache)
     for name, (places, endings) in before.items():
-        paths.folder_names_and_paths[name] = ([*places, str(files)], {*endings} - {"folder"} | {".ckpt", ".safetensors"})
+        paths.folder_names_and_paths[name] = ([*places, str(wrong_files)], {*endings} - {"folder"} | {".ckpt", ".safetensors"})
     paths.filename_list_cache.clear()
     yield
     paths.folder_names_and_paths, paths.filename_list_cache = before, cached
@@ -366,93 +316,3 @@ def test_every_node_with_inputs_is_tried():
     classes = vars(host.nodes)
     nodes = {name for name, one in classes.items() if isinstance(one, type) and issubclass(one, host.ComfyNode)}
     assert named == {name for name in nodes if classes[name].define_schema().inputs}
-
-
-# Command, name at fault, and arguments; files by their names in the fixture's folder.
-SHOT = ("photo.png", "-d", "map.png", "-o", "out.png")
-FOCUS = ("--focus", "0.5")
-CAMERA = ("--convention", "distance", "--focal-length", "50", "--f-number", "2", "--focus-distance", "1")
-COMMANDS = {
-    "no focus": ("lens", "--focus", SHOT),
-    "focus point beside the photo": ("lens", "--focus-point", (*SHOT, "--focus-point", "2,0.5")),
-    "focus point of one number": ("lens", "--focus-point", (*SHOT, "--focus-point", "2")),
-    "empty focus mask": ("lens", "--focus-mask", (*SHOT, "--focus-mask", "black.png")),
-    "focus mask with unknown pixels": ("lens", "--focus-mask", (*SHOT, "--focus-mask", "unknown.pfm")),
-    "focus mask of another shape": ("lens", "--focus-mask", (*SHOT, "--focus-mask", "square.png")),
-    "map of another shape": ("lens", "square.png", ("photo.png", "-d", "square.png", *FOCUS, "-o", "out.png")),
-    "constant map": ("lens", "black.png", ("photo.png", "-d", "black.png", *FOCUS, "-o", "out.png")),
-    "map that is unknown": ("lens", "nothing.pfm", ("photo.png", "-d", "nothing.pfm", *FOCUS, "-o", "out.png")),
-    "coloured map": ("lens", "photo.png", ("photo.png", "-d", "photo.png", *FOCUS, "-o", "out.png")),
-    "millimetres": ("lens", "millimetres.npy", ("photo.png", "-d", "millimetres.npy", *FOCUS, "-o", "out.png")),
-    "several arrays": ("lens", "two.npz", ("photo.png", "-d", "two.npz", *FOCUS, "-o", "out.png")),
-    "page as a map": ("lens", "page.png", ("photo.png", "-d", "page.png", *FOCUS, "-o", "out.png")),
-    "page as a photo": ("lens", "page.png", ("page.png", "-d", "map.png", *FOCUS, "-o", "out.png")),
-    "no such photo": ("lens", "none.png", ("none.png", "-d", "map.png", *FOCUS, "-o", "out.png")),
-    "no such format": ("lens", "out.psd", ("photo.png", "-d", "map.png", *FOCUS, "-o", "out.psd")),
-    "no such folder": ("lens", "nowhere/out.png", ("photo.png", "-d", "map.png", *FOCUS, "-o", "nowhere/out.png")),
-    "no such device": ("lens", "--device", (*SHOT, *FOCUS, "--device", "toaster")),
-    "distances not stretched": ("lens", "--normalize", (*SHOT, *FOCUS, "--convention", "distance", "--normalize", "none")),
-    "distances as a picture": ("lens", "--convention", ("photo.png", "-d", "metres.npy", "--convention", "depth", *FOCUS, "-o", "out.png")),
-    "one blade": ("lens", "--blades", (*SHOT, *FOCUS, "--blades", "1")),
-    "cat eye of 2": ("lens", "--cat-eye", (*SHOT, *FOCUS, "--cat-eye", "2")),
-    "boost of 99": ("lens", "--highlight-boost", (*SHOT, *FOCUS, "--highlight-boost", "99")),
-    "part of a camera": ("lens", "--f-number", (*SHOT, "--convention", "distance", "--focal-length", "50")),
-    "camera and k": ("lens", "--k", (*SHOT, *CAMERA, "--k", "8")),
-    "camera without distances": ("lens", "--convention", (*SHOT, *CAMERA[2:])),
-    "focus within the focal length of a camera": ("lens", "--focus-distance", (*SHOT, *CAMERA, "--focus-distance", "0.04")),
-    "no such sensor of a camera": ("lens", "--sensor", (*SHOT, *CAMERA, "--sensor", "large")),
-    "no model": ("render", "--model", (*SHOT, *FOCUS)),
-    "no map and no depth model": ("render", "--depth-model", ("photo.png", "--model", "nano", *FOCUS, "-o", "out.png")),
-    "seed of nano": ("render", "--seed", (*SHOT, *FOCUS, "--model", "nano", "--seed", "3")),
-    "adapter as merged file": ("render", "lora.pkl", (*SHOT, *FOCUS, "--model", "lora.pkl")),
-    "pointer as merged file": ("render", "pointer.pkl", (*SHOT, *FOCUS, "--model", "pointer.pkl")),
-    "Stable Diffusion as merged file": ("render", "sd.safetensors", (*SHOT, *FOCUS, "--model", "sd.safetensors")),
-    "U-Net as adapter": ("convert", UNET.name, ("--base", "sd.safetensors", "--adapter", UNET.name, "-o", "x.safetensors")),
-    "merged file as adapter": ("convert", "merged.safetensors", ("--base", "sd.safetensors", "--adapter", "merged.safetensors", "-o", "x.safetensors")),
-    "inpainting base": ("convert", "inpainting.safetensors", ("--base", "inpainting.safetensors", "--adapter", "lora.pkl", "-o", "x.safetensors")),
-    "folder with a pointer in it": ("convert", f"pointer/unet/{UNET.name}", ("--base", "pointer", "--adapter", "lora.pkl", "-o", "x.safetensors")),
-    "folder of other weights": ("convert", "flax/unet", ("--base", "flax", "--adapter", "lora.pkl", "-o", "x.safetensors")),
-    "page as a depth model": ("depth", "page.pth", ("photo.png", "--model", "page.pth", "-o", "out.npy")),
-    "Stable Diffusion as a depth model": ("depth", "sd.safetensors", ("photo.png", "--model", "sd.safetensors", "-o", "out.npy")),
-    "folder that is no depth model": ("depth", "flax", ("photo.png", "--model", "flax", "-o", "out.npy")),
-    "what inspect does not know": ("inspect", "DAdepth.pkl", ("DAdepth.pkl",)),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def scene(files):
-    """Photos and maps beside the model files."""
-
-    def put_pfm(name, values):
-        (files / name).write_bytes(b"Pf\n90 70\n-1\n" + values[::-1].astype("<f4").tobytes())
-
-    across = np.tile(np.linspace(0, 255, 90).astype(np.uint8), (70, 1))
-    Image.fromarray(np.dstack([across, across.T.repeat(2, 0)[:70, :70].repeat(2, 1)[:, :90], 255 - across])).save(
-        files / "photo.png"
-    )
-    Image.fromarray(across).save(files / "map.png")
-    Image.fromarray(across[:, :70]).save(files / "square.png")
-    Image.fromarray(0 * across).save(files / "black.png")
-    holes = across / np.float32(255)
-    holes[3:5, 3:5] = np.nan
-    put_pfm("unknown.pfm", holes)
-    put_pfm("nothing.pfm", np.full_like(holes, np.nan))
-    np.save(files / "millimetres.npy", 500 + across.astype(np.uint16))
-    np.save(files / "metres.npy", 1 + across.astype(np.float32))
-    np.savez(files / "two.npz", depth=holes, mask=holes)
-    (files / "page.png").write_bytes(PAGE)
-    return files
-
-
-@pytest.mark.parametrize("case", COMMANDS)
-def test_commands(case, scene, monkeypatch):
-    command, name, arguments = COMMANDS[case]
-    monkeypatch.chdir(scene)
-    result = CliRunner().invoke(main, [command, *arguments])
-    told = result.output.strip().splitlines()[-1].removeprefix("Error: ")
-    assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit), result.exception
-    if name.startswith("--"):  # a message may call it as the library does
-        told = re.sub(rf"(--)?\b{name[2:].replace('-', '[ _-]')}\b", name, told)
-    check_words(told, name)
-    assert not re.search(r"\b(connect|node|widget)", told), f"of ComfyUI: {told}"
-    assert not list(scene.glob("out.*")) and not (scene / "x.safetensors").exists()
