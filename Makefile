@@ -13,7 +13,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 4 -m "$(CHOSEN)" tests/unit tests/parity
-	$(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 2 tests/host
+	OMP_NUM_THREADS=1 $(BIN)/pytest -c tests/pytest.ini -n logical --maxprocesses 2 tests/host
 
 # Also what takes ten seconds or more a test: more than an hour on two cores.
 test-all: CHOSEN =
