@@ -40,13 +40,16 @@ def integer(generator: torch.Generator, count: int) -> int:
 
 @dataclass(frozen=True)
 class Procedural:
-    """A pool of drawn pictures and silhouettes, taken in random parts, turns, sizes and colours.
+    """A pool of drawn pictures and silhouettes, taken in random parts, turns, sizes and colours, and of photographs if there are any.
 
-    images: (N, 3, P, P) uint8 sRGB. silhouettes: (M, 1, Q, Q) uint8 alpha.
+    images: (N, 3, P, P) uint8 sRGB. silhouettes: (M, 1, Q, Q) uint8 alpha. photographs: (K, 3, P, P) uint8 sRGB, taken in random parts,
+    sizes and brightness, mirrored or not, for that share of all pictures and cut-outs.
     """
 
     images: Tensor
     silhouettes: Tensor
+    photographs: Tensor | None = None
+    share: float = 0.0
 
     @classmethod
     def build(
@@ -73,17 +76,16 @@ class Procedural:
 
     def to(self, device: torch.device | str) -> "Procedural":
         """The pool on another device, where pictures are then made."""
-        return Procedural(self.images.to(device), self.silhouettes.to(device))
+        photographs = None if self.photographs is None else self.photographs.to(device)
+        return Procedural(self.images.to(device), self.silhouettes.to(device), photographs, self.share)
 
     def image(self, size: int, generator: torch.Generator) -> Tensor:
-        side = self.images.shape[-1]
-        crop = size
-        if size > side or uniform(generator) < 0.5:
-            crop = min(side, round(size * 2 ** uniform(generator, -0.5, 1)))
-        top, left = integer(generator, side - crop + 1), integer(generator, side - crop + 1)
-        part = self.images[integer(generator, len(self.images)), :, top : top + crop, left : left + crop]
-        part = _resize(_turn_at_random(part, generator) / 255, (size, size))
-        return (part[torch.randperm(3, generator=generator)] * uniform(generator, 0.6, 1.1)).clamp(max=1)
+        if self.photographs is not None and uniform(generator) < self.share:
+            part = _resize(_flip_at_random(_part(self.photographs, size, generator), generator) / 255, (size, size))
+        else:
+            part = _resize(_turn_at_random(_part(self.images, size, generator), generator) / 255, (size, size))
+            part = part[torch.randperm(3, generator=generator)]
+        return (part * uniform(generator, 0.6, 1.1)).clamp(max=1)
 
     def cutout(self, size: int, generator: torch.Generator) -> Tensor:
         silhouette = self.silhouettes[integer(generator, len(self.silhouettes))]
@@ -91,6 +93,16 @@ class Procedural:
         height, width = alpha.shape[-2:]
         color = self.image(max(height, width), generator)[:, :height, :width]
         return _place(torch.cat([color, alpha]), size, generator)
+
+
+def _part(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """A square of one of some pictures (N, 3, P, P), of `size` or between 0.7 and 2 times that."""
+    side = images.shape[-1]
+    crop = size
+    if size > side or uniform(generator) < 0.5:
+        crop = min(side, round(size * 2 ** uniform(generator, -0.5, 1)))
+    top, left = integer(generator, side - crop + 1), integer(generator, side - crop + 1)
+    return images[integer(generator, len(images)), :, top : top + crop, left : left + crop]
 
 
 def _collect(drawn, count: int, progress: Callable[[int, int], None] | None) -> list:
@@ -110,7 +122,7 @@ class Folders:
     """
 
     def __init__(self, images: Path, cutouts: Path):
-        self.images, self.cutouts = _pictures(images), _pictures(cutouts)
+        self.images, self.cutouts = pictures_in(images), pictures_in(cutouts)
 
     def image(self, size: int, generator: torch.Generator) -> Tensor:
         photo = read_photo(self.images[integer(generator, len(self.images))])[0][0]
@@ -129,7 +141,8 @@ class Folders:
         return _place(torch.cat([planes[:3] / planes[3:].clamp(min=1e-3), planes[3:]]), size, generator)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """Paths of all pictures in a folder and below, in order. Raises ValueError if there are none."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); give another folder.")

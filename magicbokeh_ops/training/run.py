@@ -5,6 +5,8 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ..atomic import write_whole
 from ..files import write_photo
 from ..synthesis.dataset import Batches, Sample
 from ..synthesis.degradation import Degradation
+from ..synthesis.photographs import squares
 from ..synthesis.sources import Folders, Procedural, Source
 from .settings import Settings, Stage, locate
 
@@ -49,9 +52,9 @@ def _entries(value: Any, loc: tuple[int | str, ...] = ()) -> dict[tuple[int | st
 
 
 def find_source(settings: Settings, folder: Path, held_out: bool) -> Source:
-    """The user's folders, or a pool of drawn pictures, which is kept in the run's folder.
+    """The user's folders, or a pool of drawn pictures and of photographs, which is kept in the run's folder.
 
-    A pool of another seed or size, which is not what the settings say, is drawn anew.
+    A pool of another seed or size, which is not what the settings say, is drawn anew. Scenes to look at have no photographs.
     """
     data = settings.data
     if data.images is not None and data.cutouts is not None:
@@ -59,16 +62,30 @@ def find_source(settings: Settings, folder: Path, held_out: bool) -> Source:
     name, seed, count = "pool", settings.seed, data.pool
     if held_out:
         name, seed, count = "held-out", settings.seed + HELD_OUT, -(-data.pool // 8)
-    file, drawn = folder / f"{name}.pt", {"seed": seed, "pool": count}
+    file = folder / f"{name}.pt"
+    drawn: dict[str, Any] = {"seed": seed, "pool": count}
+    photos = None if held_out else data.photos
+    if photos is not None:
+        drawn |= {"photos": str(photos), "held_out": list(data.held_out)}
     if file.exists():
         content = torch.load(file, weights_only=True)
         if content.pop("drawn", None) == drawn:
-            return Procedural(**content)
+            return replace(Procedural(**content), share=data.photo_share)
         tqdm.write(f"{file} is not of {count} pictures from seed {seed}, so it is drawn anew.", sys.stderr)
     with tqdm(total=count, desc="pictures to train with") as bar:
         pool = Procedural.build(seed, count, processes=max(1, data.workers), progress=lambda done, _: bar.update(done - bar.n))
+    if photos is not None:
+        with tqdm(desc="photographs", total=1) as bar:
+            pool = replace(
+                pool, photographs=squares(photos, seed, data.held_out, progress=partial(_show, bar)), share=data.photo_share
+            )
     save_whole({**vars(pool), "drawn": drawn}, file)
     return pool
+
+
+def _show(bar: tqdm, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
 
 
 def make_batches(settings: Settings, source: Source, size: int, batch: int, seed: int) -> Batches:

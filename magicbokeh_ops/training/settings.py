@@ -56,11 +56,15 @@ class Section(BaseModel):
 class Data(Section):
     """Scenes as in `synthesis`; without folders they are drawn.
 
-    pool: drawn pictures. k_limit: largest K. scale (or its range), strength: of the degradation. workers: processes that make batches.
+    photos: a folder of large photographs, which take that share (photo_share) among what is drawn, without those `held_out`; they are cut
+    out by drawn silhouettes. pool: drawn pictures. k_limit: largest K. scale (or its range), strength: of the degradation. workers: processes that make batches.
     """
 
     images: Path | None = None
     cutouts: Path | None = None
+    photos: Path | None = None
+    photo_share: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    held_out: tuple[str, ...] = ()
     pool: Count1 = 320
     k_limit: Annotated[Above0, Field(le=1000)] = 32.0
     scale: Scale = 4.0
@@ -71,6 +75,8 @@ class Data(Section):
     def _is_possible(self) -> "Data":
         if (self.images is None) != (self.cutouts is None):
             raise ValueError("images and cutouts go together in data")
+        if self.photos is not None and self.images is not None:
+            raise ValueError("photos go among what is drawn, so they don't go with images and cutouts in data")
         Degradation(self.scale, self.strength)
         return self
 
