@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import click
@@ -8,6 +9,8 @@ from ..weights import checkpoint
 from .inputs import compute_device, load_depth
 from .models import compute_dtype, dtype_option, model_options, read_weights
 from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option, k_option, named_paths
+
+UPSCALE = re.compile(r"upscale:(.+)\+lens")
 
 
 @click.command()
@@ -29,7 +32,8 @@ from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_opti
 )
 @click.option(
     "--methods",
-    help="Some of input, lens, two-stage, no-mask, other-depth and ours, with commas. [default: all for which there are weights]",
+    help="Some of input, lens, two-stage, no-mask, other-depth, ours and upscale:FILE+lens, with commas. FILE: any upscaler that "
+    "spandrel opens. [default: all for which there are weights, but upscale]",
 )
 @click.option("--sheet", type=click.IntRange(1), default=4, show_default=True, help="Pictures in sheet.png.")
 @dtype_option
@@ -41,6 +45,7 @@ def evaluate_command(
 ):  # fmt: skip
     """Compare methods on FOLDER with input/, gt/, mask/ and disparity/, as in the paper's tables. See docs/evaluation.md."""
     from ..evaluation import benchmark
+    from ..evaluation.upscaler import load_upscaler
 
     device = compute_device(device)
     dtype = compute_dtype(dtype, device)
@@ -52,12 +57,19 @@ def evaluate_command(
         methods = [name for name in benchmark.METHODS if kept.get(name, has_weights)]
     else:
         methods = [name.strip() for name in methods.split(",")]
-    unknown = [name for name in methods if name not in benchmark.METHODS]
+    upscalers = {name: Path(found[1]) for name in methods if (found := UPSCALE.fullmatch(name))}
+    unknown = [name for name in methods if name not in benchmark.METHODS and name not in upscalers]
     if unknown:
-        raise click.UsageError(f"There is no method {unknown[0]!r}; choose among {', '.join(benchmark.METHODS)}.")
+        known = ", ".join([*benchmark.METHODS, "upscale:FILE+lens"])
+        raise click.UsageError(f"There is no method {unknown[0]!r}; choose among {known}.")
+    absent = [path for path in upscalers.values() if not path.is_file()]
+    if absent:
+        raise click.UsageError(f"There is no upscaler {absent[0]}; give a file in upscale:FILE+lens.")
     if ("other-depth" in methods) != (plain_depth_model is not None):
         raise click.UsageError("Method other-depth and --plain-depth-model go together.")
-    taken = [name for name in (*also, *outputs) if name in benchmark.METHODS or (name in also and name in outputs)]
+    rows = {name: f"{upscalers[name].name}, then lens" if name in upscalers else name for name in methods}
+    names = [*rows.values(), *also, *outputs]
+    taken = [name for name in names if names.count(name) > 1 or (name in benchmark.METHODS and name not in methods)]
     if taken:
         raise click.UsageError(f"The name {taken[0]} is given twice or that of a method; choose another.")
 
@@ -74,11 +86,15 @@ def evaluate_command(
         estimate = load_depth(model, input_size, device)
         return lambda photo: defocus.normalize(estimate(photo), "none" if preset == "reference" else "percentile")
 
-    needed = any(name not in benchmark.WITHOUT_MODEL for name in methods)
+    needed = any(name not in (*benchmark.WITHOUT_MODEL, *upscalers) for name in methods)
     ours = renderer(read_weights(base, adapter, model, dtype)) if needed else None
     runs = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
     runs |= finished
-    runs |= {name: benchmark.find_method(name, ours, preset, device) for name in methods if name != "input"}
+    for name in methods:
+        if name in upscalers:
+            runs[rows[name]] = benchmark.lens_after(load_upscaler(upscalers[name], device), device)
+        elif name != "input":
+            runs[name] = benchmark.find_method(name, ours, preset, device)
     runs |= {name: benchmark.find_method(name, renderer(checkpoint.load(path)), preset, device) for name, path in also.items()}
     text = benchmark.evaluate(
         scenes,

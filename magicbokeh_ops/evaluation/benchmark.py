@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from .. import defocus, files, lens
 from ..focus import choose_focus
-from .metrics import Learned, luma, psnr, ssim
+from .learned import Learned
+from .metrics import luma, psnr, ssim
 
 # Name in --methods and of the folder, to the row's label.
 METHODS = {
@@ -38,6 +39,10 @@ COLUMNS = {
     "SSIM Y": ("↑", 4),
     "in-focus PSNR": ("↑", 2),
     "out-of-focus PSNR": ("↑", 2),
+    "SSIMULACRA2": ("↑", 2),
+    "FLIP": ("↓", 4),
+    "ColorVideoVDP": ("↑", 3),
+    "ST-LPIPS": ("↓", 4),
     "LPIPS": ("↓", 4),
     "DISTS": ("↓", 4),
     "FID": ("↓", 2),
@@ -45,6 +50,7 @@ COLUMNS = {
     "MANIQA": ("↑", 4),
     "MUSIQ": ("↑", 2),
     "CLIP-IQA": ("↑", 4),
+    "BRISQUE": ("↓", 2),
     "seconds": ("↓", 3),
 }
 THUMBNAIL, LABEL = 256, 20
@@ -160,6 +166,15 @@ def find_method(name: str, render: Any, preset: str, device: torch.device) -> Me
         return through_lens(by_model(photo, disparity, focus, 0), disparity, focus, k)
 
     return {"lens": through_lens, "two-stage": in_two_stages}.get(name, by_model)
+
+
+def lens_after(restore: Callable[[Tensor], Tensor], device: torch.device) -> Method:
+    """The lens on what `restore` makes of the photo, at its size."""
+
+    def method(photo: Tensor, disparity: Tensor, focus: float, k: float) -> Tensor:
+        return lens.render(restore(photo).to(device), disparity.to(device), focus, k)
+
+    return method
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from PIL import Image
 from magicbokeh_ops import depth, files
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.evaluation.depth import abs_rel_delta1, rmse_delta1
+from magicbokeh_ops.evaluation.learned import PACKAGES
 
 GOLDEN = Path(__file__).parent / "golden"
 DEPTH = GOLDEN / "depth" / "DAdepth_tiny.pth"
@@ -34,7 +35,8 @@ def small_tiles():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("magicbokeh_ops.model.sampler.TRAINED", 16)
         patch.setattr("magicbokeh_ops.model.sampler.RELEASED_STRIDE", 8)
-        patch.setitem(sys.modules, "pyiqa", None)
+        for package in PACKAGES:
+            patch.setitem(sys.modules, package.module, None)
         yield
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from magicbokeh_ops import evaluation, files, lens
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.evaluation.depth import abs_rel_delta1, rmse_delta1
+from magicbokeh_ops.evaluation.learned import PACKAGES
 from magicbokeh_ops.evaluation.metrics import luma, psnr, ssim
 
 
@@ -125,7 +126,8 @@ def read_csv(path):
 @pytest.fixture
 def scenes(tmp_path, monkeypatch):
     """Two pictures; the ground truth is the input through the lens, focused by the left half, at K 6 and K 3."""
-    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    for package in PACKAGES:
+        monkeypatch.setitem(sys.modules, package.module, None)
     rng = np.random.default_rng(0)
     folder = tmp_path / "set"
     for kind in ("input", "gt", "mask", "disparity"):
@@ -172,7 +174,8 @@ def test_the_lens_finds_its_own_pictures(scenes, tmp_path):
         mean = (float(row[column]) + float(rows["input", "b"][column])) / 2
         assert float(table["input"][column]) == pytest.approx(mean, rel=1e-5)
     assert "not run: LPIPS, DISTS, NIQE, MANIQA, MUSIQ, CLIP-IQA, FID (pyiqa is not installed)." in text
-    assert f"| input (LQ) | {float(table['input']['PSNR RGB']):.2f} |" in text and text.count(" - |") == 3 * 7 + 2
+    assert "not run: ST-LPIPS (stlpips-pytorch is not installed)." in text
+    assert f"| input (LQ) | {float(table['input']['PSNR RGB']):.2f} |" in text and text.count(" - |") == 3 * 12 + 2
     assert Image.open(out / "sheet.png").size == (4 * 256, 20 + 2 * 256)
 
 
@@ -214,8 +217,9 @@ def pyiqa(monkeypatch):
         return Metric(metric_name)
 
     module = ModuleType("pyiqa")
-    module.create_metric, module.__version__ = create_metric, "0.1.16"
+    module.create_metric = create_metric
     monkeypatch.setitem(sys.modules, "pyiqa", module)
+    monkeypatch.setattr("importlib.metadata.version", {"pyiqa": "0.1.16"}.get)
 
 
 def test_learned_metrics(scenes, tmp_path, pyiqa):
@@ -232,7 +236,9 @@ def test_learned_metrics(scenes, tmp_path, pyiqa):
     assert table["input"]["MUSIQ"] == table["input"]["NIQE"] == table["lens"]["NIQE"] == ""
     assert "not run: MUSIQ (OSError: no route to the weights)." in text
     assert "not run: NIQE (AssertionError: too small for 96 x 96 blocks)." in text
-    assert "pyiqa 0.1.16" in text and "FID: 2 pictures for 2048 features" in text
+    assert (
+        "LPIPS, DISTS, MANIQA, CLIP-IQA, FID: pyiqa 0.1.16 (Chen and Mo" in text and "FID: 2 pictures for 2048 features" in text
+    )
 
 
 def spoil(what):
@@ -266,6 +272,7 @@ def spoil(what):
         (spoil('{"c": {}}'), (), 1, "has settings for c"),
         (spoil('{"a": {"K": 3}}'), (), 1, 'has {"K": 3} for a'),
         (None, ("--methods", "lens,magic"), 2, "no method 'magic'"),
+        (None, ("--methods", "lens,upscale:nowhere.pth+lens"), 2, "There is no upscaler nowhere.pth"),
         (None, ("--methods", "ours"), 2, "Give either --base and --adapter, or --model"),
         (None, ("--methods", "other-depth"), 2, "go together"),
         (None, ("--outputs", "lens=."), 2, "choose another"),
