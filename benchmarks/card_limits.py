@@ -8,7 +8,6 @@ own takes less). Weights are random but for nano's. On a CPU only the plans are 
 
 import argparse
 import math
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -25,23 +24,16 @@ GIGABYTES = (6, 8, 12)
 GB, GIB = 10**9, 2**30
 
 
-@dataclass
 class SmallCard:
     """ComfyUI's view of a device with `limit` bytes, for the stand-in: what is loaded goes there, and the rest back to the CPU."""
 
-    device: torch.device
-    limit: int
-
-    def __post_init__(self) -> None:
+    def __init__(self, device: torch.device, limit: int):
+        self.device, self.is_card = device, device.type == "cuda"
         self.loaded: list[nn.Module] = []
-        self.is_card = self.device.type == "cuda"
-        self.tell()
-
-    def tell(self) -> None:
         mm = host.model_management
-        mm.get_torch_device = lambda: self.device
-        mm.get_total_memory = lambda _device=None: self.limit
-        mm.get_free_memory = lambda _device=None: self.limit - self.held()
+        mm.get_torch_device = lambda: device
+        mm.get_total_memory = lambda _device=None: limit
+        mm.get_free_memory = lambda _device=None: limit - self.held()
         mm.current_loaded_models = []
         mm.extra_reserved_memory = lambda: 0
         mm.load_models_gpu = self.load
@@ -49,7 +41,7 @@ class SmallCard:
         mm.soft_empty_cache = torch.cuda.empty_cache if self.is_card else lambda: None
         mm.unet_dtype = lambda *_: torch.float16 if self.is_card else torch.float32
         if self.is_card:
-            torch.cuda.set_per_process_memory_fraction(self.limit / torch.cuda.get_device_properties(self.device).total_memory)
+            torch.cuda.set_per_process_memory_fraction(limit / torch.cuda.get_device_properties(device).total_memory)
 
     def held(self) -> int:
         return torch.cuda.memory_allocated() if self.is_card else 0
@@ -105,8 +97,7 @@ def report(device: torch.device, quick: bool) -> list[str]:
         plans = {}
         for name, one in weights.items():
             model, vae = nodes.bokeh_model.load_model(one), nodes.bokeh_model.load_vae(one.vae)
-            if vae.device != device:
-                vae.device = vae.patcher.load_device = device
+            vae.device = vae.patcher.load_device = device
             title = f"{name}, {size[1]} x {size[0]}"
             plans[title] = pieces(nodes.step.OneStep(model, vae))
             given = {"model": model, "vae": vae, "image": image, "defocus": (near - 0.6).abs() * 24 / 32}
@@ -114,8 +105,9 @@ def report(device: torch.device, quick: bool) -> list[str]:
         for title, run in work.items():
             try:
                 held = f"{card.peak(run) / GIB:.2f}"
-            except ValueError as error:  # what the nodes say where nothing helps
-                held, _ = str(error), failed.append(f"{gigabytes} GB: {title}")
+            except MemoryError as error:  # what the nodes say where nothing helps
+                held = str(error)
+                failed.append(f"{gigabytes} GB: {title}")
             print(f"| {gigabytes} | {title} | {plans.get(title, '')} | {held} |", flush=True)
             card.unload()
     return failed

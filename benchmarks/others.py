@@ -4,8 +4,8 @@
 
 All get the same photo of 8 bits and the map that suits them best: the radius of blur at every pixel, up to the largest one. None
 knows the focus, so that what is in front of it and what is behind it look the same to them. Their amount of blur is the one, of
-several, at which they come closest to the truth. Seconds are the median of five for 1024 x 768, for commands beyond those for an
-amount of 0.
+several, at which they come closest to the truth. Seconds are the median of five for 1024 x 768, for commands beyond those of reading
+and writing, which an amount of 0 is.
 
 - blurgenerator: discs of complex Gaussians in 64 layers of depth, gamma 2. It makes the smallest value of a map black: that is a
   corner's, which is cut off.
@@ -70,7 +70,7 @@ def gegl(photo: Tensor, radius: Tensor, amount: float, folder: Path) -> tuple[Te
     cv2.imwrite(str(given), pixels(photo))
     cv2.imwrite(str(mask), pixels(radius / most, 16))
     blur = ("variable-blur", f"radius={amount * most}", "high-quality=true", "aux=[", "load", f"path={mask}", "]")
-    seconds = run("gegl", given, "-o", out, "--", *blur)
+    seconds = run("gegl", given, "-o", out, *(("--", *blur) if amount else ()))
     return picture_of(cv2.imread(str(out), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)), seconds
 
 
@@ -80,7 +80,7 @@ def gmic(photo: Tensor, radius: Tensor, amount: float, folder: Path) -> tuple[Te
     cv2.imwrite(str(given), pixels(photo))
     cv2.imwrite(str(mask), pixels(radius / most))
     blur = ("fx_blur_dof", f"{amount * most},64,1,0,50,50,30,30,0,1,0,0")
-    seconds = run("gmic", given, mask, *blur, "keep[0]", "cut", "0,255", "round", "output", out)
+    seconds = run("gmic", given, mask, *(blur if amount else ()), "keep[0]", "cut", "0,255", "round", "output", out)
     return picture_of(cv2.imread(str(out))), seconds
 
 

@@ -138,7 +138,7 @@ class Learned:
         for package in PACKAGES:
             try:
                 module = import_module(package.module)
-            except Exception as error:  # a torchvision of another torch raises RuntimeError
+            except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
                 missing = isinstance(error, ModuleNotFoundError) and error.name == package.module
                 reason = "is not installed" if missing else f"can't be imported: {_in_a_line(error)}"
                 self.absent |= dict.fromkeys(package.metrics, f"{package.name} {reason}")

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +74,11 @@ def find_source(settings: Settings, folder: Path, held_out: bool) -> Source:
     with tqdm(total=count, desc="pictures to train with") as bar:
         pool = Procedural.build(seed, count, processes=max(1, data.workers), progress=lambda done, _: bar.update(done - bar.n))
     if photos is not None:
-        with tqdm(desc="photographs", total=1) as bar:
-            pool = replace(
-                pool, photographs=squares(photos, seed, data.held_out, progress=partial(_show, bar)), share=data.photo_share
-            )
+        with tqdm(desc="photographs") as bar:
+            found = squares(photos, seed, data.held_out, progress=lambda done, _: bar.update(done - bar.n))
+        pool = replace(pool, photographs=found, share=data.photo_share)
     save_whole({**vars(pool), "drawn": drawn}, file)
     return pool
-
-
-def _show(bar: tqdm, done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
 
 
 def make_batches(settings: Settings, source: Source, size: int, batch: int, seed: int) -> Batches:
