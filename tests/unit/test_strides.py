@@ -36,7 +36,7 @@ from magicbokeh_ops.aperture import Aperture
 from magicbokeh_ops.camera import Camera
 from magicbokeh_ops.cli import inputs
 from magicbokeh_ops.depth import refine
-from magicbokeh_ops.evaluation import benchmark, metrics
+from magicbokeh_ops.evaluation import benchmark, metrics, upscaler
 from magicbokeh_ops.evaluation import depth as depth_scores
 from magicbokeh_ops.lens import edges, matte, plate, pyramid
 from magicbokeh_ops.model import strips
@@ -152,6 +152,10 @@ CASES: dict[str, tuple[Callable, list[Tensor]]] = {
     "evaluation.metrics.luma": (metrics.luma, [photo()]),
     "evaluation.metrics.psnr": (lambda a, b, where: metrics.psnr(a, b, where > 0.3), [photo(1), photo(1).flip(2), plane(1)]),
     "evaluation.metrics.ssim": (metrics.ssim, [photo(1), photo(1).flip(2)]),
+    "evaluation.upscaler.restore": (
+        lambda image: upscaler.restore(lambda tile: tile.repeat_interleave(2, 2).repeat_interleave(2, 3), image),
+        [photo(1, 600, 40)],
+    ),
     "exr.write_light": (written("a.exr", exr.write_light, exr.read_light), [photo(1), plane(1)]),
     "files.write_photo": (written("a.png", files.write_photo, files.read_photo), [photo(1), plane(1)]),
     "files.write_numbers": (
