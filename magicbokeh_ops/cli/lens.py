@@ -43,7 +43,7 @@ from .options import (
     many_options,
     scene_options,
 )
-from .photos import each_photo
+from .photos import each_photo, refuse_folders
 
 FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal plane is tilted
 
@@ -120,6 +120,7 @@ def lens_command(
         check_clip_output(output, photo)
     else:
         refuse_for_photo(focus_mask)
+        refuse_folders()
         files.check_output(output)
     if save_radius is not None:
         files.check_numbers_output(save_radius)

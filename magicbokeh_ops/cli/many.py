@@ -6,6 +6,7 @@ processes take the rest. A failure stops nothing; all are listed at the end.
 """
 
 import io
+import json
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -23,7 +24,9 @@ import click
 import torch
 from tqdm import tqdm
 
+from ..atomic import write_whole
 from .clip import Stop
+from .inputs import ONE_OF_MANY
 
 GLANCE = 0.5  # seconds between two looks at whether to stop
 
@@ -90,8 +93,22 @@ def run(jobs: Sequence[Job], workers: int | None, ray: str | None, device: str |
     return values
 
 
+def go_on(folder: Path, made_with: dict[str, Any]) -> None:
+    """Begin a folder, which notes its options, or go on with it. Raises ValueError if it is of something else."""
+    note, text = folder / "made_with.json", json.dumps(made_with, indent=1, default=str) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    if note.exists():
+        if note.read_text(encoding="utf-8") != text:
+            raise ValueError(f"{folder} was made with other options, as {note.name} in it says; give a new folder.")
+    elif any(folder.iterdir()):
+        raise ValueError(f"{folder} has files that were made without --workers; give a new folder.")
+    else:
+        write_whole(note, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
 def attempt(job: Job) -> Outcome:
     """Do a job, wherever this is. Progress bars within it are not shown."""
+    ONE_OF_MANY.set(True)
     with redirect_stdout(io.StringIO()) as said, redirect_stderr(io.StringIO()):
         try:
             return Outcome(job.work(**job.arguments), said.getvalue())

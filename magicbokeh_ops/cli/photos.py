@@ -10,7 +10,6 @@ from .. import files
 from ..pictures import HEIF
 from ..video.sequences import PICTURES
 from . import main, many
-from .inputs import ONE_OF_MANY
 
 ALL = (*PICTURES, *HEIF)
 UNWRITABLE = (".npz", *HEIF)  # their results are PNG
@@ -52,13 +51,20 @@ def each_photo(refused: Sequence[str] = ()) -> None:
     many.run(jobs, workers, ray, given["device"], str(context.info_name), "photo")
 
 
+def refuse_folders() -> None:
+    """Raise UsageError if the command that is running now has one photo and a folder of what goes with it."""
+    given = click.get_current_context().params
+    for name in FOR_PARTNERS:
+        if given.get(name) is not None and given[name].is_dir():
+            raise click.UsageError(f"--{name.replace('_', '-')} is the folder {given[name]}; one photo needs one file.")
+
+
 def one_photo(command: str, given: dict[str, Any], sources: dict[str, ParameterSource]) -> None:
     """Run a command with options that have been read already. sources: where they came from."""
     found = main.get_command(click.Context(main), command)
     assert found is not None and found.callback is not None
     with click.Context(found, info_name=command) as context:
         context.params = given
-        context.meta[ONE_OF_MANY] = True
         for name, source in sources.items():
             context.set_parameter_source(name, source)
         context.invoke(found.callback, **given)

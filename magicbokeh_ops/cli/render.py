@@ -17,7 +17,7 @@ from .options import (
     many_options,
     scene_options,
 )
-from .photos import each_photo
+from .photos import each_photo, refuse_folders
 
 
 @click.command()
@@ -65,6 +65,7 @@ def render_command(
     if photo.is_dir() or workers is not None or ray is not None:
         each_photo(refused=("noise",))
         return
+    refuse_folders()
     device = compute_device(device)
     dtype = compute_dtype(dtype, device)
     files.check_output(output)
