@@ -7,7 +7,7 @@ from ..renderer import load_renderer
 from ..weights import checkpoint
 from .inputs import compute_device, load_depth
 from .models import compute_dtype, dtype_option, model_options, read_weights
-from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option, k_option, named_paths
+from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option, k_option, many_options, named_paths
 
 
 @click.command()
@@ -34,10 +34,11 @@ from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_opti
 @click.option("--sheet", type=click.IntRange(1), default=4, show_default=True, help="Pictures in sheet.png.")
 @dtype_option
 @device_option
+@many_options("Make the pictures of the methods")
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="A new folder for tables and pictures.")
 def evaluate_command(
     folder, depth_model, plain_depth_model, input_size, k, base, adapter, model, preset, also, outputs, methods, sheet, dtype, device,
-    output,
+    workers, ray, output,
 ):  # fmt: skip
     """Compare methods on FOLDER with input/, gt/, mask/ and disparity/, as in the paper's tables. See docs/evaluation.md."""
     from ..evaluation import benchmark
@@ -67,6 +68,14 @@ def evaluate_command(
     if depth_model is None and (also or methods != ["input"]):
         maps = benchmark.find_disparity(folder / "disparity", scenes)
 
+    existing = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
+    existing |= finished
+    if workers is not None or ray is not None:
+        from .evaluate_many import evaluate_many
+
+        click.echo(f"{evaluate_many(scenes, methods, existing, maps)}\n{output.resolve()}")
+        return
+
     def renderer(weights):
         return load_renderer(weights, device, dtype)
 
@@ -76,9 +85,7 @@ def evaluate_command(
 
     needed = any(name not in benchmark.WITHOUT_MODEL for name in methods)
     ours = renderer(read_weights(base, adapter, model, dtype)) if needed else None
-    runs = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
-    runs |= finished
-    runs |= {name: benchmark.find_method(name, ours, preset, device) for name in methods if name != "input"}
+    runs = existing | {name: benchmark.find_method(name, ours, preset, device) for name in methods if name != "input"}
     runs |= {name: benchmark.find_method(name, renderer(checkpoint.load(path)), preset, device) for name, path in also.items()}
     text = benchmark.evaluate(
         scenes,
