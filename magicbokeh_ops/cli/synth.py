@@ -90,6 +90,9 @@ def synth_command(
     is_for_many = workers is not None or ray is not None
     if is_for_many and (output is None or preview is not None):
         raise click.UsageError("--workers and --ray are for --output; make the --preview without them.")
+    if is_for_many:
+        given = click.get_current_context().params
+        many.go_on(output, {name: value for name, value in given.items() if name not in ("output", "workers", "ray")})
     pool = max(16, min(4 * count, 256))
     source = (
         sources.Procedural.build(seed, pool, processes=workers or 1, progress=Bar("pictures"))
@@ -136,7 +139,6 @@ def _write_sample(output: Path, name: str, sample: "Sample") -> None:
 def _write_by_many(output: Path, count: int, batches: "Batches", workers: int | None, ray: str | None) -> None:
     """The samples that one process alone would write, each by a job. Jobs read the batches' source from a file, once per process."""
     given = click.get_current_context().params
-    many.go_on(output, {name: value for name, value in given.items() if name not in ("output", "workers", "ray")})
     settings: dict[str, dict[str, float]] = {}
     steps: list[int] = []
     for step in tqdm(range(10 * count), desc="drawn"):
