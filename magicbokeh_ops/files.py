@@ -218,18 +218,18 @@ def list_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     return found
 
 
-def pair(folder: Path, names: Collection[str], suffixes: Collection[str]) -> dict[str, Path]:
-    """Stem to file of a folder that has exactly the pictures `names` of input/.
+def pair(folder: Path, names: Collection[str], suffixes: Collection[str], beside: Path | str = "input/") -> dict[str, Path]:
+    """Stem to file of a folder that has exactly the pictures `names` of the folder `beside`.
 
     Raises ValueError naming the first partner that is missing on either side, and as `list_files`.
     """
     found = list_files(folder, suffixes)
     for name in names:
         if name not in found:
-            raise ValueError(f"{folder} has no picture {name}, which input/ has; add it.")
+            raise ValueError(f"{folder} has no picture {name}, which {beside} has; add it.")
     for name in found:
         if name not in names:
-            raise ValueError(f"{found[name]} has no partner in input/; add {name} there, or remove it.")
+            raise ValueError(f"{found[name]} has no partner in {beside}; add {name} there, or remove it.")
     return found
 
 

@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import click
@@ -8,9 +7,7 @@ from ..renderer import load_renderer
 from ..weights import checkpoint
 from .inputs import compute_device, load_depth
 from .models import compute_dtype, dtype_option, model_options, read_weights
-from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option, k_option, named_paths
-
-UPSCALE = re.compile(r"upscale:(.+)\+lens")
+from .options import EXISTING_FOLDER_TOO, FOLDER, device_option, input_size_option, k_option, many_options, named_paths
 
 
 @click.command()
@@ -38,14 +35,14 @@ UPSCALE = re.compile(r"upscale:(.+)\+lens")
 @click.option("--sheet", type=click.IntRange(1), default=4, show_default=True, help="Pictures in sheet.png.")
 @dtype_option
 @device_option
+@many_options("Make the pictures of the methods")
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="A new folder for tables and pictures.")
 def evaluate_command(
     folder, depth_model, plain_depth_model, input_size, k, base, adapter, model, preset, also, outputs, methods, sheet, dtype, device,
-    output,
+    workers, ray, output,
 ):  # fmt: skip
     """Compare methods on FOLDER with input/, gt/, mask/ and disparity/, as in the paper's tables. See docs/evaluation.md."""
     from ..evaluation import benchmark
-    from ..evaluation.upscaler import load_upscaler
 
     device = compute_device(device)
     dtype = compute_dtype(dtype, device)
@@ -57,7 +54,7 @@ def evaluate_command(
         methods = [name for name in benchmark.METHODS if kept.get(name, has_weights)]
     else:
         methods = [name.strip() for name in methods.split(",")]
-    upscalers = {name: Path(found[1]) for name in methods if (found := UPSCALE.fullmatch(name))}
+    upscalers = {name: Path(found[1]) for name in methods if (found := benchmark.UPSCALE.fullmatch(name))}
     unknown = [name for name in methods if name not in benchmark.METHODS and name not in upscalers]
     if unknown:
         known = ", ".join([*benchmark.METHODS, "upscale:FILE+lens"])
@@ -67,8 +64,9 @@ def evaluate_command(
         raise click.UsageError(f"There is no upscaler {absent[0]}; give a file in upscale:FILE+lens.")
     if ("other-depth" in methods) != (plain_depth_model is not None):
         raise click.UsageError("Method other-depth and --plain-depth-model go together.")
-    rows = {name: f"{upscalers[name].name}, then lens" if name in upscalers else name for name in methods}
-    names = [*rows.values(), *also, *outputs]
+    rows = [f"{upscalers[name].name}, then lens" if name in upscalers else name for name in methods]
+    methods = [f"upscale:{upscalers[name].absolute()}+lens" if name in upscalers else name for name in methods]
+    names = [*rows, *also, *outputs]
     taken = [name for name in names if names.count(name) > 1 or (name in benchmark.METHODS and name not in methods)]
     if taken:
         raise click.UsageError(f"The name {taken[0]} is given twice or that of a method; choose another.")
@@ -79,6 +77,14 @@ def evaluate_command(
     if depth_model is None and (also or methods != ["input"]):
         maps = benchmark.find_disparity(folder / "disparity", scenes)
 
+    existing = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
+    existing |= finished
+    if workers is not None or ray is not None:
+        from .evaluate_many import evaluate_many
+
+        click.echo(f"{evaluate_many(scenes, dict(zip(rows, methods, strict=True)), existing, maps)}\n{output.resolve()}")
+        return
+
     def renderer(weights):
         return load_renderer(weights, device, dtype)
 
@@ -86,15 +92,11 @@ def evaluate_command(
         estimate = load_depth(model, input_size, device)
         return lambda photo: defocus.normalize(estimate(photo), "none" if preset == "reference" else "percentile")
 
-    needed = any(name not in (*benchmark.WITHOUT_MODEL, *upscalers) for name in methods)
-    ours = renderer(read_weights(base, adapter, model, dtype)) if needed else None
-    runs = {"input": {scene.name: scene.photo for scene in scenes}} if "input" in methods else {}
-    runs |= finished
-    for name in methods:
-        if name in upscalers:
-            runs[rows[name]] = benchmark.lens_after(load_upscaler(upscalers[name], device), device)
-        elif name != "input":
-            runs[name] = benchmark.find_method(name, ours, preset, device)
+    ours = renderer(read_weights(base, adapter, model, dtype)) if any(map(benchmark.needs_model, methods)) else None
+    runs = dict(existing)
+    for row, name in zip(rows, methods, strict=True):
+        if name != "input":
+            runs[row] = benchmark.find_method(name, ours, preset, device)
     runs |= {name: benchmark.find_method(name, renderer(checkpoint.load(path)), preset, device) for name, path in also.items()}
     text = benchmark.evaluate(
         scenes,

@@ -1,6 +1,8 @@
 """What options mean: where the focus lies, the disparity of a file, the device; and how progress is shown."""
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from ..focus import choose_focus
 from ..portrait import Portrait, read_portrait
 
 SAY_FOCUS = "Say where the focus lies with one of --focus, --focus-point and --focus-mask."
+ONE_OF_MANY = ContextVar("ONE_OF_MANY", default=False)  # whether more photos follow in this process
 
 
 class Bar:
@@ -154,8 +157,12 @@ def load_network(model: Path, device: torch.device) -> torch.nn.Module:
         raise click.ClickException(f"A depth model needs {error.name}: pip install 'magicbokeh[model]'.") from None
 
 
+# For many photos; for one, its memory is better free while that is rendered.
+kept_network = lru_cache(1)(load_network)
+
+
 def load_depth(model: Path, input_size: int, device: torch.device, refine: int = 0) -> Callable[[Tensor], Tensor]:
-    network = load_network(model, device)
+    network = (kept_network if ONE_OF_MANY.get() else load_network)(model, device)
     from .. import depth
 
     def find(photo: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from .inputs import (
 from .options import (
     CAMERA,
     DEPTH_MAP,
-    EXISTING,
+    EXISTING_FOLDER_TOO,
     FOLLOWING,
     NORMALIZE,
     OUTPUT,
@@ -40,8 +40,10 @@ from .options import (
     following_options,
     frame_rate,
     look_options,
+    many_options,
     scene_options,
 )
+from .photos import each_photo, refuse_folders
 
 FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal plane is tilted
 
@@ -65,9 +67,13 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 @click.option("--grain", type=click.FloatRange(0, 1), default=0, help="Noise put back where the blur takes it, 1 = all.")
 @click.option("--grain-seed", type=int, default=0, help="Another number gives other grain.")
 @click.option(
-    "--matte", type=EXISTING, help="Coverage of the subject, white or opaque where it is. PHOTO itself: its transparency."
+    "--matte",
+    type=EXISTING_FOLDER_TOO,
+    help="Coverage of the subject, white or opaque where it is. PHOTO itself: its transparency.",
 )
-@click.option("--background", type=EXISTING, help="The photo without the subject, for what its blur uncovers; needs --matte.")
+@click.option(
+    "--background", type=EXISTING_FOLDER_TOO, help="The photo without the subject, for what its blur uncovers; needs --matte."
+)
 @click.option("--save-radius", type=OUTPUT, help="Signed blur radius in pixels, as .exr, .tif or .npy.")
 @click.option("--save-iris", type=OUTPUT, help="Picture of a disc.")
 @click.option(
@@ -81,6 +87,7 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
     help="Takes flicker out of a clip's disparity, 1 = all that can be. [default: 1 with --depth-model, 0 with --disparity]",
 )
 @device_option
+@many_options("Take the photos of a folder each on its own", " Without it, and without --ray, a folder is a clip.")
 @click.option(
     "--output",
     "-o",
@@ -91,12 +98,17 @@ FLAT = 0.5  # disparity of a photo without any depth, through a lens whose focal
 def lens_command(
     photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction,
     convention, layer, normalize, lens, iris, highlight_boost, near_scale, far_scale, breathing, grain, grain_seed, matte, background,
-    save_radius, save_iris, quality, fps, resume, steady, device, output, **more,
+    save_radius, save_iris, quality, fps, resume, steady, device, workers, ray, output, **more,
 ):  # fmt: skip
     """Photograph PHOTO through a fast lens, by optics alone. An EXR is scene-linear light, in and out.
 
     PHOTO may be a clip: a video, a folder of pictures, or a pattern such as frames/%04d.png.
+
+    With --workers or --ray, PHOTO is a folder of photos, and so may be the maps and masks that go with them.
     """
+    if workers is not None or ray is not None:
+        each_photo(refused=("save_radius", "save_iris", "save_plot"))
+        return
     device = compute_device(device)
     if disparity is not None and depth_model is not None:
         raise click.UsageError("Give either --disparity or --depth-model.")
@@ -108,6 +120,7 @@ def lens_command(
         check_clip_output(output, photo)
     else:
         refuse_for_photo(focus_mask)
+        refuse_folders()
         files.check_output(output)
     if save_radius is not None:
         files.check_numbers_output(save_radius)

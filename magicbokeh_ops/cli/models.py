@@ -1,5 +1,7 @@
 """Options of commands that load a model, and what they mean."""
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import click
@@ -7,6 +9,7 @@ import torch
 
 from .. import sampler
 from ..demo import NANO, NANO_LABEL
+from ..renderer import load_renderer
 from ..weights import checkpoint
 from ..weights.parts import DTYPES
 from .options import EXISTING, EXISTING_FOLDER_TOO, options
@@ -54,3 +57,11 @@ def read_weights(base: Path | None, adapter: Path | None, model: Path | None, dt
     if model is None and base is not None and adapter is not None:
         return checkpoint.merge(checkpoint.read_base(base, mapped=True), checkpoint.read_adapter(adapter, mapped=True), dtype)
     raise click.UsageError("Give either --base and --adapter, or --model.")
+
+
+@lru_cache(1)  # for the photos of a folder
+def find_renderer(
+    base: Path | None, adapter: Path | None, model: Path | None, device: torch.device, dtype: torch.dtype
+) -> Callable:
+    """`load_renderer` with the weights of `read_weights`."""
+    return load_renderer(read_weights(base, adapter, model, dtype), device, dtype)

@@ -209,3 +209,11 @@ depth_options = options(
 NORMALIZE = click.Choice(["none", "minmax", "percentile"])
 device_option = click.option("--device", help="cpu, cuda, mps ...; the GPU if there is one.")
 output_option = click.option("--output", "-o", type=OUTPUT, required=True, help="Picture, or .npy for exact floats.")
+
+
+def many_options(what: str, alone: str = ""):
+    """Options of commands that have much to do. what: of which --workers are. alone: what help says of it besides."""
+    return options(
+        click.option("--workers", type=click.IntRange(1), metavar="N", help=f"{what}, N at a time.{alone}"),
+        click.option("--ray", metavar="ADDRESS", help="The same on a Ray cluster, such as auto, with --workers as its limit."),
+    )

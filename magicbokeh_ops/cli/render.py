@@ -3,27 +3,29 @@ import torch
 
 from .. import defocus, files, sampler
 from ..focal_plane import tilted
-from ..renderer import load_renderer
 from .inputs import Bar, compute_device, find_focus, find_k, load_depth, read_disparity, read_portrait_photo
-from .models import compute_dtype, dtype_option, model_options, read_weights
+from .models import compute_dtype, dtype_option, find_renderer, model_options
 from .options import (
     DEPTH_MAP,
     EXISTING,
+    EXISTING_FOLDER_TOO,
     NORMALIZE,
+    OUTPUT_OR_FOLDER,
     depth_model_option,
     depth_options,
     device_option,
-    output_option,
+    many_options,
     scene_options,
 )
+from .photos import each_photo, refuse_folders
 
 
 @click.command()
-@click.argument("photo", type=EXISTING)
-@click.option("--disparity", "-d", type=EXISTING, help=DEPTH_MAP)
+@click.argument("photo", type=EXISTING_FOLDER_TOO)
+@click.option("--disparity", "-d", type=EXISTING_FOLDER_TOO, help=DEPTH_MAP)
 @depth_model_option
 @depth_options
-@scene_options(EXISTING)
+@scene_options(EXISTING_FOLDER_TOO)
 @click.option(
     "--normalize",
     type=NORMALIZE,
@@ -48,12 +50,22 @@ from .options import (
 )
 @dtype_option
 @device_option
-@output_option
+@many_options("Take the photos of a folder")
+@click.option(
+    "--output", "-o", type=OUTPUT_OR_FOLDER, required=True, help="Picture, or .npy for exact floats; a folder for a folder."
+)
 def render_command(
     photo, disparity, depth_model, input_size, refine, focus, focus_point, focus_mask, k, focus_range, falloff, tilt, tilt_direction, convention, layer, normalize, base, adapter, model, preset,
-    upscale, color_fix, seed, noise, dtype, device, output,
+    upscale, color_fix, seed, noise, dtype, device, workers, ray, output,
 ):  # fmt: skip
-    """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored."""
+    """Restore PHOTO and give it bokeh, by the MagicBokeh model. With --k 0 it is only restored.
+
+    PHOTO may be a folder of photos, and so may be the maps and masks that go with them.
+    """
+    if photo.is_dir() or workers is not None or ray is not None:
+        each_photo(refused=("noise",))
+        return
+    refuse_folders()
     device = compute_device(device)
     dtype = compute_dtype(dtype, device)
     files.check_output(output)
@@ -77,7 +89,7 @@ def render_command(
     near = tilted(near, tilt, tilt_direction)
     focus, k = find_focus(near, focus, focus_point, focus_mask, released, portrait), find_k(k, portrait)
     noise = None if noise is None else files.read_array(noise)
-    render = load_renderer(read_weights(base, adapter, model, dtype), device, dtype)
+    render = find_renderer(base, adapter, model, device, dtype)
     blur = defocus.defocus_map(near, focus, k, focus_range, falloff)
     with torch.inference_mode():
         result, _ = render(

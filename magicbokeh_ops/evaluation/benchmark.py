@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ from .. import defocus, files, lens
 from ..focus import choose_focus
 from .learned import Learned
 from .metrics import luma, psnr, ssim
+from .upscaler import load_upscaler
 
 # Name in --methods and of the folder, to the row's label.
 METHODS = {
@@ -29,7 +31,7 @@ METHODS = {
     "other-depth": "ours with the plain depth model",
     "ours": "ours",
 }
-WITHOUT_MODEL = ("input", "lens")
+UPSCALE = re.compile(r"upscale:(.+)\+lens")  # a name in --methods too
 
 # Column to which way is better, and digits.
 COLUMNS = {
@@ -152,8 +154,16 @@ def estimate_disparity(scenes: Sequence[Scene], estimate: Callable[[Tensor], Ten
     return found
 
 
+def needs_model(name: str) -> bool:
+    return name not in ("input", "lens") and not UPSCALE.fullmatch(name)
+
+
 def find_method(name: str, render: Any, preset: str, device: torch.device) -> Method:
-    """One of `METHODS` but input. render: `sampler.render` of a model, without its photo and what follows; None for the lens."""
+    """One of `METHODS` but input, or by `UPSCALE`. render: `sampler.render` of a model, without its photo and what follows, if
+    `needs_model`.
+    """
+    if upscaler := UPSCALE.fullmatch(name):
+        return lens_after(load_upscaler(Path(upscaler[1]), device), device)
 
     def through_lens(photo: Tensor, disparity: Tensor, focus: float, k: float) -> Tensor:
         return lens.render(photo.to(device), disparity.to(device), focus, k)
@@ -177,31 +187,44 @@ def lens_after(restore: Callable[[Tensor], Tensor], device: torch.device) -> Met
     return method
 
 
+def read_shot(scene: Scene, disparity: Path, released: bool) -> tuple[Tensor, Tensor, float, float]:
+    """What a method is called with. released: disparity is cut to 8 bit and the focus found as by the released front end."""
+    photo, mask = files.read_photo(scene.photo)[0], files.read_map(scene.mask)
+    near = defocus.resize(files.read_map(disparity), photo.shape[-2:])
+    if released:
+        near = defocus.cut_to_8_bit(near)
+    focus = scene.focus
+    if focus is None:
+        focus = choose_focus(near, "mask", mask=mask, released=released)
+    return photo, near, focus, scene.k
+
+
+@torch.inference_mode()
+def take(method: Method, shot: tuple[Tensor, Tensor, float, float], path: Path) -> float:
+    """Write a method's picture; returns the seconds of the method alone."""
+    start = time.perf_counter()
+    picture = method(*shot).cpu()  # the copy waits for the device
+    seconds = time.perf_counter() - start
+    files.write_photo(path, picture)
+    return seconds
+
+
 @torch.inference_mode()
 def produce(
     method: Method, scenes: Sequence[Scene], maps: Mapping[str, Path], folder: Path, released: bool
 ) -> dict[str, float]:
     """Write the method's pictures as folder/NAME.png; returns the seconds of each.
 
-    maps: disparity, by stem. released: it is cut to 8 bit and the focus found as by the released front end.
+    maps: disparity, by stem. released: as for `read_shot`.
     The time is that of the method alone: disparity is at hand, and reading and writing files does not count.
     """
     folder.mkdir(parents=True)
     seconds: dict[str, float] = {}
     for scene in tqdm(scenes, desc=folder.name, unit="picture"):
-        photo, mask = files.read_photo(scene.photo)[0], files.read_map(scene.mask)
-        disparity = defocus.resize(files.read_map(maps[scene.name]), photo.shape[-2:])
-        if released:
-            disparity = defocus.cut_to_8_bit(disparity)
-        focus = scene.focus
-        if focus is None:
-            focus = choose_focus(disparity, "mask", mask=mask, released=released)
+        shot = read_shot(scene, maps[scene.name], released)
         if not seconds:
-            method(photo, disparity, focus, scene.k).cpu()  # warm-up
-        start = time.perf_counter()
-        picture = method(photo, disparity, focus, scene.k).cpu()  # the copy waits for the device
-        seconds[scene.name] = time.perf_counter() - start
-        files.write_photo(folder / f"{scene.name}.png", picture)
+            method(*shot).cpu()  # warm-up
+        seconds[scene.name] = take(method, shot, folder / f"{scene.name}.png")
     return seconds
 
 
@@ -253,38 +276,55 @@ def evaluate(
                 seen = [replace(scene, focus=None) for scene in scenes]
             seconds[name] = produce(run, seen, used, made, preset == "reference")
             pictures[name] = {scene.name: made / f"{scene.name}.png" for scene in scenes}
-        learned = Learned(device)
-        scores: dict[str, dict[str, Scores]] = {}
-        means: dict[str, Scores] = {}
-        for name, found in pictures.items():
-            rows = {scene.name: score(found[scene.name], scene, learned) for scene in tqdm(scenes, desc=f"score {name}")}
-            for stem, value in seconds.get(name, {}).items():
-                rows[stem]["seconds"] = value
-            scores[name] = rows
-            means[name] = average(list(rows.values()))
-            fid = learned.fid(next(iter(found.values())).parent, scenes[0].truth.parent)
-            if fid is not None:
-                means[name]["FID"] = float(fid)
-        # A metric that failed once has no comparable mean.
-        for some in (*means.values(), *(row for rows in scores.values() for row in rows.values())):
-            for column in learned.absent:
-                some.pop(column, None)
-        notes = [
-            f"{len(scenes)} pictures. PSNR in dB for a peak of 1; Y of BT.601; in-focus and out-of-focus PSNR by mask/, in RGB.",
+        timing = (
             f"seconds: median per picture of what ran here (device {device.type}, preset {preset}), after one warm-up, "
-            "without depth estimation and files.",
-            *learned.notes(len(scenes)),
-        ]
-        text = table(means, notes)
-        draw_sheet(work / "sheet.png", scenes[:sheet_rows], pictures)
-        (work / "table.md").write_text(text, encoding="utf-8")
-        write_csv(work / "table.csv", ["method"], {(name,): row for name, row in means.items()})
-        write_csv(
-            work / "pictures.csv",
-            ["method", "picture"],
-            {(name, stem): row for name, rows in scores.items() for stem, row in rows.items()},
+            "without depth estimation and files."
         )
+        text = tabulate(scenes, work, pictures, seconds, timing, device, sheet_rows)
         work.rename(output)
+    return text
+
+
+def tabulate(
+    scenes: Sequence[Scene],
+    work: Path,
+    pictures: Mapping[str, Mapping[str, Path]],
+    seconds: Mapping[str, Mapping[str, float]],
+    timing: str,
+    device: torch.device,
+    sheet_rows: int,
+) -> str:
+    """Score pictures, by method and stem, and write the tables and the sheet into `work`. timing: what the seconds are. Returns the table."""
+    learned = Learned(device)
+    scores: dict[str, dict[str, Scores]] = {}
+    means: dict[str, Scores] = {}
+    for name, found in pictures.items():
+        rows = {scene.name: score(found[scene.name], scene, learned) for scene in tqdm(scenes, desc=f"score {name}")}
+        for stem, value in seconds.get(name, {}).items():
+            rows[stem]["seconds"] = value
+        scores[name] = rows
+        means[name] = average(list(rows.values()))
+        fid = learned.fid(next(iter(found.values())).parent, scenes[0].truth.parent)
+        if fid is not None:
+            means[name]["FID"] = float(fid)
+    # A metric that failed once has no comparable mean.
+    for some in (*means.values(), *(row for rows in scores.values() for row in rows.values())):
+        for column in learned.absent:
+            some.pop(column, None)
+    notes = [
+        f"{len(scenes)} pictures. PSNR in dB for a peak of 1; Y of BT.601; in-focus and out-of-focus PSNR by mask/, in RGB.",
+        timing,
+        *learned.notes(len(scenes)),
+    ]
+    text = table(means, notes)
+    draw_sheet(work / "sheet.png", scenes[:sheet_rows], pictures)
+    (work / "table.md").write_text(text, encoding="utf-8")
+    write_csv(work / "table.csv", ["method"], {(name,): row for name, row in means.items()})
+    write_csv(
+        work / "pictures.csv",
+        ["method", "picture"],
+        {(name, stem): row for name, rows in scores.items() for stem, row in rows.items()},
+    )
     return text
 
 
@@ -292,7 +332,8 @@ def average(rows: Sequence[Scores]) -> Scores:
     """Mean over the pictures, of time the median."""
     return {
         column: (statistics.median if column == "seconds" else statistics.fmean)([row[column] for row in rows if column in row])
-        for column in rows[0]
+        for column in COLUMNS
+        if any(column in row for row in rows)
     }
 
 

@@ -5,6 +5,7 @@ never exists; the blend over the overlap hides what a network with a wider view 
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from ..model.tiling import blend, even_tiles, smooth_ramp
 TILE, OVERLAP = 512, 32  # pixels of the photo, as in ComfyUI's own upscaling
 
 
+@lru_cache(1)  # for the pictures that one process makes
 def load_upscaler(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """restore(photo), (1, 3, H, W) in [0, 1] at the same size, by the network in a file, in fp32 on `device`.
 

@@ -69,16 +69,26 @@ class Batches(Dataset):
     @torch.no_grad()
     def make(self, step: int) -> Sample:
         """Batch number `step`."""
-        generator = torch.Generator().manual_seed(mixed(self.seed, step))
-        scenes = random_scenes(self.source, self.size, self.batch, self.k_limit, generator, self.device)
-        light, disparity = (scenes.crop(planes) for planes in flatten(scenes.layers))
+        scenes, light, disparity, defocus, generator = self._draw(step)
         sharp = linear_to_srgb(light).clamp(max=1)
         bokeh = linear_to_srgb(_trace(scenes) if self.ray_traced else render(scenes)).clamp(max=1)
-        defocus = defocus_map(disparity, scenes.focus.tolist(), scenes.k.tolist())
         lq = self.degradation(sharp, generator)
         return Sample(lq, sharp, bokeh, disparity, defocus, focus_mask(defocus), scenes.k, scenes.focus)
 
     __getitem__ = make
+
+    @torch.no_grad()
+    def outline(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Focus mask, k and focus of batch number `step`, without blurring anything: a fifth of the work, or next to nothing of a traced one."""
+        scenes, _, _, defocus, _ = self._draw(step)
+        return focus_mask(defocus), scenes.k, scenes.focus
+
+    def _draw(self, step: int) -> tuple[Scenes, Tensor, Tensor, Tensor, torch.Generator]:
+        """The scenes, their light, disparity and defocus, and the generator for what is drawn after them."""
+        generator = torch.Generator().manual_seed(mixed(self.seed, step))
+        scenes = random_scenes(self.source, self.size, self.batch, self.k_limit, generator, self.device)
+        light, disparity = (scenes.crop(planes) for planes in flatten(scenes.layers))
+        return scenes, light, disparity, defocus_map(disparity, scenes.focus.tolist(), scenes.k.tolist()), generator
 
 
 def _trace(scenes: Scenes) -> Tensor:

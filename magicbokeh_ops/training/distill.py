@@ -215,8 +215,10 @@ def learn(
         with run.autocast(accelerator.device, settings.precision):
             loss = loss_of(shared, sample)
         run.descend(accelerator, scaler, loss, optimizer, parameters, 1.0)
-        if log is not None and step % 20 == 0:
-            log.write(step=step, loss=loss.item())
+        if step % 20 == 0:
+            of_all_devices = accelerator.reduce(loss.detach(), "mean").item()
+            if log is not None:
+                log.write(step=step, loss=of_all_devices)
     if accelerator.is_main_process and left:
         save(steps)
     del shared  # or the teacher would stay on the device

@@ -140,10 +140,12 @@ def train(settings: Settings, folder: Path, build) -> Trainee:
                 loss = loss_of(picture, sample.bokeh if bokeh else sample.sharp, stage.by_picture)
             run.descend(accelerator, state.scaler, loss, optimizer, parameters, settings.clip)
             state.ema.step(state.learning)
+            if step % 20 < 2:  # both kinds of steps where they take turns
+                of_all_devices = accelerator.reduce(loss.detach(), "mean").item()
+                if log is not None:
+                    log.write(stage=number, step=step, kind="bokeh" if bokeh else "restoration", loss=of_all_devices)
             if log is None:
                 continue
-            if step % 20 < 2:  # both kinds of steps where they take turns
-                log.write(stage=number, step=step, kind="bokeh" if bokeh else "restoration", loss=loss.item())
             if (step + 1) % settings.sheet_steps == 0 or step + 1 == stage.steps:
                 sheet = folder / f"{number}-{step + 1:06}.png"
                 log.write(stage=number, step=step, **look(model, state, looked_at, settings.masks, sheet))

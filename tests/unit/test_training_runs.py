@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from magicbokeh_ops.files import write_photo
+from magicbokeh_ops.synthesis.dataset import Sample
 from magicbokeh_ops.synthesis.sources import Procedural
 from magicbokeh_ops.training import train as training
+from magicbokeh_ops.training.settings import read_settings
 from magicbokeh_ops.training.trainee import build
 from tests.support.training_runs import CONFIG, NETWORK, folder_with, settings_of
 
@@ -135,9 +137,16 @@ train(read_settings(Path(sys.argv[1])), Path(sys.argv[2]), build)
 """
 
 
+def both_batches(batches, places, _workers):
+    """What two devices take in each round, as one batch."""
+    for place in places:
+        rounds = [vars(batches.make(number)) for number in (2 * place, 2 * place + 1)]
+        yield Sample(**{key: torch.cat([sample[key] for sample in rounds]) for key in rounds[0]})
+
+
 @pytest.mark.long
-def test_two_processes_learn_one_model(drawn, tmp_path):
-    """In every kind of stage, whose steps reach different parts of the networks."""
+def test_two_processes_learn_one_model(drawn, tmp_path, monkeypatch):
+    """In every kind of stage, whose steps reach different parts of the networks; and the model is that of one with twice the batch."""
     kinds = ("encoder", "base", "restoration", "alternate", "joint")
     settings_of(tmp_path, *({"kind": kind, "steps": 2, "batch": 1} for kind in kinds))
     folder = folder_with(drawn, tmp_path)
@@ -146,7 +155,15 @@ def test_two_processes_learn_one_model(drawn, tmp_path):
     place = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACK)}
     done = subprocess.run([*command, tmp_path / "run.yaml", folder], env=place, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.split() == ["equal"] * len(kinds), done.stderr[-3000:]
-    assert len((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 3 * len(kinds)
+    monkeypatch.setattr(training.run, "load_batches", both_batches)
+    (tmp_path / "alone").mkdir()
+    training.train(read_settings(tmp_path / "run.yaml"), folder_with(drawn, tmp_path / "alone"), build)
+    logs = [(place / "log.jsonl").read_text(encoding="utf-8").splitlines() for place in (folder, tmp_path / "alone" / "run")]
+    assert len(logs[0]) == len(logs[1]) == 3 * len(kinds)
+    for together, alone in zip(*([json.loads(line) for line in log] for log in logs)):
+        assert together == {
+            key: value if isinstance(value, str) else pytest.approx(value, rel=1e-4) for key, value in alone.items()
+        }
 
 
 @pytest.mark.long

@@ -52,9 +52,9 @@ def scenes(tmp_path):
     return folder
 
 
-def evaluate(scenes, file, code=0):
-    arguments = ("evaluate", scenes, "--k", 6, "--methods", f"input,lens,upscale:{file}+lens", "--device", "cpu")
-    result = CliRunner().invoke(main, [*map(str, arguments), "-o", str(scenes.parent / "out")])
+def evaluate(scenes, file, *more, code=0, output="out"):
+    arguments = ("evaluate", scenes, "--k", 6, "--methods", f"input,lens,upscale:{file}+lens", "--device", "cpu", *more)
+    result = CliRunner().invoke(main, [*map(str, arguments), "-o", str(scenes.parent / output)])
     assert result.exit_code == code, result.output
     return " ".join(result.output.split())
 
@@ -97,6 +97,10 @@ def test_an_esrgan_then_the_lens(scenes, tmp_path):
     expected = lens.render(restored, disparity, float(disparity[..., :30].median()), 6)
     found = files.read_photo(tmp_path / "out" / "pictures" / "4x_random.pth, then lens" / "a.png")[0]
     assert (found - expected).abs().max() <= 0.51 / 255
+
+    evaluate(scenes, tmp_path / "4x_random.pth", "--workers", 1, output="by_workers")
+    again = files.read_photo(tmp_path / "by_workers" / "pictures" / "4x_random.pth, then lens" / "a.png")[0]
+    assert torch.equal(again, found)
 
 
 @pytest.mark.parametrize("name", ["other.pth", "text.pth", "picture.xyz"])
