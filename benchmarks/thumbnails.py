@@ -34,6 +34,7 @@ NEED = {
     "chain_upscale_inpaint": "needs the released weights",
     "hair": "needs a model that removes backgrounds",
     "clean_plate": "needs a checkpoint for inpainting",
+    "upscale_lens_blur": "needs an upscaler, such as Real-ESRGAN",
     "video_portrait": "needs a video, MoGe and SAM 3",
 }
 RUN = ("night_lights", "miniature", "camera_units", "touch_up", "keyed_focus")

@@ -27,7 +27,7 @@ from magicbokeh_ops import depth
 from magicbokeh_ops.demo import ASSETS
 from magicbokeh_ops.weights import checkpoint
 from tests.support.ldm_names import single_file_tensors
-from tests.support.small_models import nano_like
+from tests.support.small_models import esrgan, nano_like
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
 DEPTH = GOLDEN / "depth" / "DAdepth_tiny.pth"
@@ -81,7 +81,7 @@ def pytest_generate_tests(metafunc):
 
 def put_models(folder: Path) -> None:
     """Small random weights in the released formats, under the names that people have them by."""
-    for place in ("magicbokeh", "checkpoints", "diffusers", "depthanything", "vae_approx"):
+    for place in ("magicbokeh", "checkpoints", "diffusers", "depthanything", "vae_approx", "upscale_models"):
         (folder / place).mkdir()
     (folder / "magicbokeh" / "lora.pkl").symlink_to(GOLDEN / "lora.pkl")
     (folder / "diffusers" / "stable-diffusion-2-1-base").symlink_to(GOLDEN / "sd", target_is_directory=True)
@@ -90,6 +90,7 @@ def put_models(folder: Path) -> None:
     checkpoint.save(weights, folder / "magicbokeh" / "merged.safetensors")
     (folder / "magicbokeh" / "broken.safetensors").write_bytes(b"not weights")
     checkpoint.save(nano_like(), folder / "magicbokeh" / "nano-like.safetensors")
+    save_file(esrgan(), folder / "upscale_models" / "RealESRGAN_x4plus.safetensors")
     tiny = AutoencoderTiny()
     tiny.save_pretrained(folder / "vae_approx" / "taesd")
     for half, first in (("encoder", 0), ("decoder", 1)):  # in the decoder's own file a layer without weights comes first

@@ -12,31 +12,12 @@ from click.testing import CliRunner
 from magicbokeh_ops import files, lens
 from magicbokeh_ops.cli import main
 from magicbokeh_ops.evaluation import upscaler
+from tests.support.small_models import esrgan
 
 
 def random_photo(height, width):
     values = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     return (values * 255).round() / 255
-
-
-def esrgan(features=8, growth=32):
-    """State of an ESRGAN of one block for four times the size, at random, under the names of its public files."""
-    generator = torch.Generator().manual_seed(1)
-    state = {}
-
-    def convolution(name, inputs, outputs):
-        state[f"{name}.weight"] = torch.randn(outputs, inputs, 3, 3, generator=generator) / (9 * inputs) ** 0.5
-        state[f"{name}.bias"] = torch.zeros(outputs)
-
-    convolution("conv_first", 3, features)
-    for block in (1, 2, 3):
-        for i in range(5):
-            convolution(f"body.0.rdb{block}.conv{i + 1}", features + i * growth, growth if i < 4 else features)
-    convolution("conv_body", features, features)
-    for name in ("conv_up1", "conv_up2", "conv_hr"):
-        convolution(name, features, features)
-    convolution("conv_last", features, 3)
-    return state
 
 
 @pytest.fixture
