@@ -15,7 +15,15 @@ KNOWN = "() => app.graph.nodes.every((node) => node.subgraph || node.type in Lit
 def open_from_dialog(canvas, name: str) -> None:
     canvas.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     canvas.page.get_by_text("magicbokeh", exact=True).first.click()
-    canvas.page.get_by_test_id(f"template-workflow-{name}").click()
+    cards = canvas.page.locator("[data-testid^=template-workflow-]")
+    cards.first.wait_for()
+    wanted = canvas.page.get_by_test_id(f"template-workflow-{name}")
+    shown = 0
+    while not wanted.count() and cards.count() > shown:  # an older page adds cards when the last one is seen
+        shown = cards.count()
+        cards.last.scroll_into_view_if_needed()
+        canvas.wait(1000)
+    wanted.click()
     canvas.page.wait_for_function("() => app.graph.nodes.some((node) => node.comfyClass === 'MagicBokehDefocusMap')")
     canvas.wait(2500)
 
