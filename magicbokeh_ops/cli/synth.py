@@ -42,7 +42,11 @@ FEW = "{} has {} samples; in most all is in focus, so raise --k-limit."
 )
 @click.option("--scale", type=click.FloatRange(1, 8), default=4, show_default=True, help="How much smaller low quality is.")
 @click.option(
-    "--strength", type=click.Choice(["full", "mild", "light"]), default="full", show_default=True, help="Of the degradation."
+    "--strength",
+    type=click.Choice(["full", "mild", "light", "camera"]),
+    default="full",
+    show_default=True,
+    help="Of the degradation.",
 )
 @click.option(
     "--clip",

@@ -1,11 +1,13 @@
 """Second-order degradation of Real-ESRGAN (arXiv 2107.10833), which the paper trains on, for batches of photos.
 
-Kernels, noise and JPEG quality differ from photo to photo. Sizes in between, and the order of the last two
-steps, are drawn once for a batch, so that it stays one tensor.
+Kernels, noise and JPEG quality differ from photo to photo. Sizes in between, the order of the last two steps, and which of several
+strengths it is, are drawn once for a batch, so that it stays one tensor.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +50,8 @@ class Round:
 
 
 # "full": Real-ESRGAN's options for x4, which OSEDiff and SeeSR share. "mild": S3Diff's. "light": our own, for networks of a few
-# million values: more noise than blur, since noise can be taken away without knowing what things look like.
+# million values: more noise than blur, since noise can be taken away without knowing what things look like. "camera": what photos have
+# that were enlarged and compressed once; what is finest in them is often detail, where in "light" it is nearly always noise.
 STRENGTHS = {
     "full": (
         Round(1, 21, (0.2, 3), (0.5, 4), (1, 2), 0.2, 0.7, (0.15, 1.5), (1, 30), (0.05, 3), (30, 95)),
@@ -62,9 +65,14 @@ STRENGTHS = {
         Round(1, 11, (0.2, 1), (0.5, 2), (1, 1.5), 0.1, 0.4, (0.7, 1.2), (2, 30), (0.1, 3.5), (70, 95)),
         Round(0.3, 7, (0.2, 0.6), (0.5, 2), (1, 1.5), 0.2, 0.3, (0.85, 1.1), (1, 8), (0.05, 0.7), (75, 100)),
     ),
+    "camera": (
+        Round(0.4, 9, (0.2, 1), (0.5, 2), (1, 1.5), 0.05, 0.2, (0.85, 1.1), (0.3, 22), (0.02, 1), (50, 98)),
+        Round(0.1, 7, (0.2, 0.5), (0.5, 2), (1, 1.5), 0.1, 0.1, (0.95, 1.05), (0, 2), (0.01, 0.1), (80, 100)),
+    ),
 }
-UNTOUCHED = {"full": 0.0, "mild": 0.01, "light": 0.02}  # probability that a photo stays as it is
-FINAL_SINC = {"full": 0.8, "mild": 0.8, "light": 0.1}  # probability of a sinc filter at the end
+UNTOUCHED = {"full": 0.0, "mild": 0.01, "light": 0.02, "camera": 0.03}  # probability that a photo stays as it is
+FINAL_SINC = {"full": 0.8, "mild": 0.8, "light": 0.1, "camera": 0.03}  # probability of a sinc filter at the end
+SMOOTHLY = ("camera",)  # resize as good software does, with smoothing before shrinking
 
 
 @dataclass(frozen=True)
@@ -73,61 +81,69 @@ class Degradation:
 
     scale: how many times smaller the low-quality photo is before it is brought back to full size; 4 in the paper. Or the
     lowest and highest, between which each batch has its own.
-    strength: "full", "mild" for half the noise and blur, or "light" for little blur and as much noise as "full".
+    strength: "full", "mild" for half the noise and blur, "light" for little blur and as much noise as "full", or "camera" for less of
+    both. Of several, each batch has one.
     Raises ValueError for values that don't exist.
     """
 
     scale: float | tuple[float, float] = 4.0
-    strength: str = "full"
+    strength: str | tuple[str, ...] = "full"
 
     def __post_init__(self):
         if not 1 <= self._range[0] <= self._range[1] <= 8:
             raise ValueError(f"scale is {self.scale}; it goes from 1 to 8, by which the low-quality photo is smaller.")
-        if self.strength not in STRENGTHS:
-            raise ValueError(f"strength is {self.strength!r}; choose one of: {', '.join(STRENGTHS)}.")
+        for strength in self._strengths:
+            if strength not in STRENGTHS:
+                raise ValueError(f"strength is {strength!r}; choose one of: {', '.join(STRENGTHS)}.")
 
     @property
     def _range(self) -> tuple[float, float]:
         return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
+
+    @property
+    def _strengths(self) -> tuple[str, ...]:
+        return (self.strength,) if isinstance(self.strength, str) else self.strength
 
     def __call__(self, photos: Tensor, generator: torch.Generator) -> Tensor:
         """Low-quality versions of `photos`, (B, 3, H, W) sRGB in [0, 1], of the same size.
 
         The generator is a CPU one. Raises ValueError if photos get too small for the kernels on the way.
         """
-        first, second = STRENGTHS[self.strength]
         size = photos.shape[-2:]
         lowest, highest = self._range
-        least = math.ceil((REACH + 1) * max(highest, 1 / first.factor[0]))
+        smallest = min(STRENGTHS[strength][0].factor[0] for strength in self._strengths)
+        least = math.ceil((REACH + 1) * max(highest, 1 / smallest))
         if min(size) < least:
             raise ValueError(f"photos are {size[0]} x {size[1]}; at scale {highest:g} they need {least} pixels and more.")
+        strength = self._strengths[0]
+        if len(self._strengths) > 1:
+            strength = self._strengths[integer(generator, len(self._strengths))]
+        first, second = STRENGTHS[strength]
+        resize = partial(_resize, smoothly=strength in SMOOTHLY, generator=generator)
         scale = lowest * (highest / lowest) ** uniform(generator)
         small = [round(n / scale) for n in size]
         noise = torch.Generator(photos.device).manual_seed(integer(generator, 2**31))
-        x = _resize(
-            _blur(photos, _random_kernels(len(photos), first, generator)), _random_size(size, first, generator), generator
-        )
+        x = resize(_blur(photos, _random_kernels(len(photos), first, generator)), _random_size(size, first, generator))
         x = _jpeg(_add_noise(x, first, generator, noise), first.quality, generator)
-        x = _resize(
-            _blur(x, _random_kernels(len(photos), second, generator)), _random_size(small, second, generator), generator
-        )
+        x = resize(_blur(x, _random_kernels(len(photos), second, generator)), _random_size(small, second, generator))
         x = _add_noise(x, second, generator, noise)
         if uniform(generator) < 0.5:
-            x = _jpeg(self._final(x, small, generator), second.quality, generator)
+            x = _jpeg(_final(x, small, strength, resize, generator), second.quality, generator)
         else:
-            x = self._final(_jpeg(x, second.quality, generator), small, generator)
+            x = _final(_jpeg(x, second.quality, generator), small, strength, resize, generator)
         x = (x.clamp(0, 1) * 255).round() / 255
-        x = _resize(x, size, generator).clamp(0, 1)
-        untouched = torch.rand(len(photos), 1, 1, 1, generator=generator) < UNTOUCHED[self.strength]
+        x = resize(x, size).clamp(0, 1)
+        untouched = torch.rand(len(photos), 1, 1, 1, generator=generator) < UNTOUCHED[strength]
         return torch.where(untouched.to(photos.device), photos, x)
 
-    def _final(self, photos: Tensor, size, generator: torch.Generator) -> Tensor:
-        """To the low-quality size, and through a sinc filter."""
-        batch = len(photos)
-        width = 7 + 2 * torch.randint((2 * REACH + 1 - 7) // 2 + 1, (batch,), generator=generator)
-        sinc = sinc_kernels(_draw(batch, math.pi / 3, math.pi, generator), width)
-        used = torch.rand(batch, generator=generator) < FINAL_SINC[self.strength]
-        return _blur(_resize(photos, size, generator), torch.where(used[:, None, None], sinc, _identity()))
+
+def _final(photos: Tensor, size, strength: str, resize: Callable, generator: torch.Generator) -> Tensor:
+    """To the low-quality size, and through a sinc filter."""
+    batch = len(photos)
+    width = 7 + 2 * torch.randint((2 * REACH + 1 - 7) // 2 + 1, (batch,), generator=generator)
+    sinc = sinc_kernels(_draw(batch, math.pi / 3, math.pi, generator), width)
+    used = torch.rand(batch, generator=generator) < FINAL_SINC[strength]
+    return _blur(resize(photos, size), torch.where(used[:, None, None], sinc, _identity()))
 
 
 def bell_kernels(sigma: Tensor, rotation: Tensor, beta: Tensor, plateau: Tensor, size: Tensor) -> Tensor:
@@ -209,9 +225,10 @@ def _random_size(size, settings: Round, generator: torch.Generator) -> list[int]
     return [round(n * factor) for n in size]
 
 
-def _resize(photos: Tensor, size, generator: torch.Generator) -> Tensor:
-    """Resize as bad software does: no smoothing before shrinking, except by `area`."""
-    return F.interpolate(photos, size=tuple(size), mode=MODES[integer(generator, len(MODES))])
+def _resize(photos: Tensor, size, smoothly: bool, generator: torch.Generator) -> Tensor:
+    """Resize, with or without smoothing before shrinking, which `area` always does."""
+    mode = MODES[integer(generator, len(MODES))]
+    return F.interpolate(photos, size=tuple(size), mode=mode, antialias=smoothly and mode != "area")
 
 
 def _add_noise(photos: Tensor, settings: Round, generator: torch.Generator, noise: torch.Generator) -> Tensor:

@@ -68,7 +68,7 @@ class Data(Section):
     pool: Count1 = 320
     k_limit: Annotated[Above0, Field(le=1000)] = 32.0
     scale: Scale = 4.0
-    strength: str = "full"
+    strength: str | tuple[str, ...] = "full"
     workers: Count = 1
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ import re
 import torch
 
 from ..model.network import Config, ControlNet, UNet
-from ..model.patch_codec import PatchCodec, is_patch_codec
+from ..model.patch_codec import empty_codec, is_patch_codec
 from ..model.vae import GROUPS, Vae, side, vae_sizes
 from .parts import Tensors, Weights
 
@@ -68,9 +68,7 @@ def check_part(found: Tensors, needed: Tensors, what: str) -> None:
 def check_vae(vae: Tensors, name: str) -> None:
     """Raise ValueError naming the first tensors that a VAE misses, or whose shape is wrong. name: of the file."""
     if is_patch_codec(vae):
-        with torch.device("meta"):
-            codec = PatchCodec()
-        check_part(vae, codec.state_dict(), f"{name}: the codec")
+        check_part(vae, empty_codec(vae).state_dict(), f"{name}: the codec")
         return
     try:
         channels, layers, latent_channels = vae_sizes(vae)

@@ -48,7 +48,7 @@ def test_sinc_kernel_is_the_formula():
     assert kernel.sum() == pytest.approx(1) and kernel.min() < 0
 
 
-@pytest.mark.parametrize("strength", ["full", "mild", "light"])
+@pytest.mark.parametrize("strength", degradation.STRENGTHS)
 def test_random_kernels_sum_to_one_and_mix_as_stated(strength):
     first, second = degradation.STRENGTHS[strength]
     for settings in (first, second):
@@ -100,7 +100,29 @@ def test_a_smaller_scale_and_mild_keep_more():
     def error(*settings):
         return sum(float((Degradation(*settings)(photos, seeded(i)) - photos).square().mean()) for i in range(6))
 
-    assert error(1.0, "light") < error(1.0, "mild") < error(4.0, "mild") < error(4.0, "full")
+    assert error(1.0, "camera") < error(1.0, "light") < error(1.0, "mild") < error(4.0, "mild") < error(4.0, "full")
+
+
+def test_each_batch_has_one_of_several_strengths():
+    photos = noise(2, 3, 97, 131)
+    alone = {strength: Degradation(1.5, strength) for strength in ("light", "camera")}
+    found = []
+    for seed in range(12):
+        out = Degradation(1.5, ("light", "camera"))(photos, seeded(seed))
+        for strength, degrade in alone.items():
+            rest = seeded(seed)
+            degradation.integer(rest, 2)  # the choice
+            found += [strength] * torch.equal(degrade(photos, rest), out)
+    assert len(found) == 12 and set(found) == {"light", "camera"}
+
+
+def test_a_camera_smooths_before_shrinking():
+    """Stripes too fine for the size become grey; without smoothing, other stripes."""
+    stripes = torch.zeros(1, 3, 64, 64)
+    stripes[..., ::2] = 1
+    for smoothly in (True, False):
+        spread = [degradation._resize(stripes, (40, 40), smoothly, seeded(seed))[..., 4:-4].std() for seed in range(12)]
+        assert (max(spread) < 0.2) == smoothly
 
 
 @pytest.mark.parametrize(
@@ -108,6 +130,7 @@ def test_a_smaller_scale_and_mild_keep_more():
     [
         (lambda: Degradation(scale=0.5), "scale is 0.5"),
         (lambda: Degradation(strength="harsh"), "harsh"),
+        (lambda: Degradation(strength=("light", "harsh")), "'harsh'"),
         (lambda: Degradation()(noise(1, 3, 60, 200), seeded()), "60 x 200"),
     ],
 )
