@@ -1,6 +1,7 @@
 """A small stand-in for the VAE, for networks that are trained from nothing."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 PATCH = 4
 SQUARE = 2  # side of the squares that the encoder's network works on
 LEVELS, BLOCKS = (48, 72, 96), (1, 2, 3)  # its channels at squares of 2, 4 and 8 pixels, and residual blocks there
-FIRST_RESTORING = (12, 64, 64, 64, 64, 64, 64, 12)  # channels of the plain network in files of before
+PLAIN = (12, 64, 64, 64, 64, 64, 64, 12)  # channels of a plain network
 SMOOTHING = (3, 16, 16, 3)  # of the decoder's
 
 
@@ -46,19 +47,19 @@ class PatchCodec(nn.Module):
 class Restorer(nn.Module):
     """A U-Net of residual blocks without norms, from squares of 2 x 2 pixels, (B, 12, h, w), to what is wrong with them."""
 
-    def __init__(self):
+    def __init__(self, levels: Sequence[int] = LEVELS):
         super().__init__()
-        steps = list(zip(LEVELS, LEVELS[1:]))
-        self.conv_in = nn.Conv2d(3 * SQUARE**2, LEVELS[0], 3, padding=1)
+        steps = list(zip(levels, levels[1:]))
+        self.conv_in = nn.Conv2d(3 * SQUARE**2, levels[0], 3, padding=1)
         self.down_blocks, self.up_blocks = (
-            nn.ModuleList(_residual_blocks(width, count) for width, count in zip(LEVELS[:-1], BLOCKS)) for _ in range(2)
+            nn.ModuleList(_residual_blocks(width, count) for width, count in zip(levels[:-1], BLOCKS)) for _ in range(2)
         )
         self.downsamplers = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in steps)
-        self.mid_block = _residual_blocks(LEVELS[-1], BLOCKS[-1])
+        self.mid_block = _residual_blocks(levels[-1], BLOCKS[-1])
         self.upsamplers = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
-        self.conv_out = nn.Conv2d(LEVELS[0], 3 * SQUARE**2, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        self.conv_out = nn.Conv2d(levels[0], 3 * SQUARE**2, 3, padding=1)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -73,6 +74,11 @@ class Restorer(nn.Module):
         for blocks, upsample in zip(reversed(self.up_blocks), reversed(self.upsamplers)):
             x = blocks(skips.pop() + F.pixel_shuffle(upsample(x), 2))
         return self.conv_out(x)[..., :height, :width]
+
+
+def plain_restorer() -> nn.Sequential:
+    """A row of convolutions, which older files have in place of a `Restorer`."""
+    return _convolutions(PLAIN)
 
 
 class ResidualBlock(nn.Module):
@@ -94,7 +100,7 @@ def is_patch_codec(tensors: dict[str, Tensor]) -> bool:
 def empty_codec(tensors: dict[str, Tensor]) -> PatchCodec:
     """A codec for these tensors, without memory of its own."""
     with torch.device("meta"):
-        return PatchCodec(_convolutions(FIRST_RESTORING) if "restore.0.weight" in tensors else None)
+        return PatchCodec(plain_restorer() if "restore.0.weight" in tensors else None)
 
 
 def codec_of(tensors: dict[str, Tensor], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> PatchCodec:
