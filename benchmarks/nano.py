@@ -1,13 +1,19 @@
-"""What nano does on drawn scenes that it has not seen: the figures of docs/nano.md.
+"""What nano does on scenes that it has not seen: the figures of docs/nano.md, and those that its test reads.
 
-magicbokeh synth --output held-out --count 64 --size 256 --seed 5000 --ray-traced --scale 1.25 --strength light
-python -m benchmarks.nano held-out
+magicbokeh synth --output drawn --count 64 --size 256 --seed 5000 --ray-traced --scale 1.25 --strength light
+python -m benchmarks.photo_scenes PHOTOS photographs
+python -m benchmarks.nano drawn photographs --record docs/nano_results.json
+
+ST-LPIPS is measured where its package is installed (extra `perceptual`).
 """
 
 import argparse
+import hashlib
+import json
 import statistics
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +22,7 @@ from tqdm import tqdm
 from magicbokeh_ops import defocus, files, lens
 from magicbokeh_ops.demo import NANO
 from magicbokeh_ops.evaluation.benchmark import find_disparity, find_scenes
+from magicbokeh_ops.evaluation.learned import Learned, Measure
 from magicbokeh_ops.evaluation.metrics import psnr, ssim
 from magicbokeh_ops.model.nano import lens_blur
 from magicbokeh_ops.model.vae import make_codec
@@ -23,11 +30,18 @@ from magicbokeh_ops.renderer import load_renderer
 from magicbokeh_ops.weights import checkpoint
 
 K_OF_SWEEP = (0, 4, 8, 16, 24, 32)
+DIGITS = {"SSIM": 4, "ST-LPIPS": 4}
 
 
-def row(picture: Tensor, truth: Tensor, sharp: Tensor) -> tuple[float, ...]:
+def row(picture: Tensor, truth: Tensor, sharp: Tensor, alike: Measure | None) -> dict[str, float]:
     picture = (255 * picture.clamp(0, 1)).round() / 255
-    return psnr(picture, truth), ssim(picture, truth), psnr(picture, truth, sharp), psnr(picture, truth, ~sharp)
+    found = {
+        "PSNR": psnr(picture, truth),
+        "SSIM": ssim(picture, truth),
+        "in focus": psnr(picture, truth, sharp),
+        "out of focus": psnr(picture, truth, ~sharp),
+    }
+    return found | ({"ST-LPIPS": float(alike(picture, truth))} if alike else {})
 
 
 def detail(picture: Tensor, where: Tensor) -> float:
@@ -37,29 +51,25 @@ def detail(picture: Tensor, where: Tensor) -> float:
     return statistics.fmean(float(step[both].mean()) for step, both in zip(steps, inside))
 
 
-@torch.inference_mode()
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, default=NANO)
-    arguments = parser.parse_args()
-    weights = checkpoint.load(arguments.model)
+def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {column: round(statistics.fmean(row[column] for row in rows), 4) for column in rows[0]}
+
+
+def measure(folder: Path, weights: checkpoint.Weights, alike: Measure | None) -> dict[str, Any]:
+    """Means by kind of picture, at K 0 over the photos that are not as they were; and how detail falls with K."""
     render = load_renderer(weights, torch.device("cpu"), torch.float32)
     codec = make_codec(weights.vae)
-    scenes = find_scenes(arguments.folder, 0)
-    maps = find_disparity(arguments.folder / "disparity", scenes)
-
-    rows: dict[str, list[tuple[float, ...]]] = {}
-    restored: list[tuple[float, float]] = []
+    scenes = find_scenes(folder, 0)
+    maps = find_disparity(folder / "disparity", scenes)
+    rows: dict[str, list[dict[str, float]]] = {}
     sweeps: list[list[float]] = []
-    for scene in tqdm(scenes):
+    for scene in tqdm(scenes, folder.name):
         assert scene.focus is not None
-        read = [files.read_photo(path)[0] for path in (scene.photo, scene.truth, arguments.folder / "sharp" / scene.truth.name)]
-        photo, truth, all_sharp = read
+        paths = (scene.photo, scene.truth, folder / "sharp" / scene.truth.name)
+        photo, truth, all_sharp = (files.read_photo(path)[0] for path in paths)
         disparity, inside = files.read_map(maps[scene.name]), files.read_map(scene.mask) > 0.5
         blur_at = partial(defocus.defocus_map, disparity, scene.focus)
         blur = blur_at(scene.k)
-        masks = defocus.focus_mask(blur)
         by_k = {k: render(photo, blur_at(k), defocus.focus_mask(blur_at(k)))[0] for k in K_OF_SWEEP}
         starts = ((codec.decode(start) + 1) / 2 for start in lens_blur(codec.encode(2 * photo - 1), blur))
         pictures = {
@@ -68,24 +78,42 @@ def main() -> None:
             **dict(zip(("nano's start, blur behind", "nano's start, blur in front"), starts)),
             "nano at K 0, then lens": lens.render(by_k[0], disparity, scene.focus, scene.k),
             "nano without masked attention": render(photo, blur, None)[0],
-            "nano": render(photo, blur, masks)[0],
+            "nano": render(photo, blur, defocus.focus_mask(blur))[0],
         }
         for name, picture in pictures.items():
-            rows.setdefault(name, []).append(row(picture, truth, inside))
-        if not torch.equal(photo, all_sharp):  # some photos are left as they were
-            restored.append((psnr(photo, all_sharp), psnr(by_k[0], all_sharp)))
+            rows.setdefault(name, []).append(row(picture, truth, inside, alike))
+        if not torch.equal(photo, all_sharp):
+            for name, picture in (("photo at K 0", photo), ("nano at K 0", by_k[0])):
+                rows.setdefault(name, []).append(row(picture, all_sharp, inside, alike))
         far = blur_at(32) > 0.1
         sweeps.append([detail(by_k[k], far) for k in K_OF_SWEEP])
-
-    print(f"{len(scenes)} scenes, means\n| | PSNR | SSIM | in focus | out of focus |\n| --- | --- | --- | --- | --- |")
-    for name, scores in rows.items():
-        whole, likeness, near, far = map(statistics.fmean, zip(*scores))
-        print(f"| {name} | {whole:.2f} | {likeness:.4f} | {near:.2f} | {far:.2f} |")
-    before, after = map(statistics.fmean, zip(*restored))
-    print(f"\nK 0, {len(restored)} degraded photos: {before:.2f} -> {after:.2f} dB, {after - before:+.2f}")
     falling = sum(scores == sorted(scores, reverse=True) for scores in sweeps)
-    means = ", ".join(f"K {k} {statistics.fmean(of):.2e}" for k, of in zip(K_OF_SWEEP, zip(*sweeps)))
-    print(f"Detail out of focus: {means}; falls with every step in {falling} of {len(sweeps)} scenes")
+    return {"scenes": len(scenes), "rows": {name: mean(found) for name, found in rows.items()}, "detail falls": falling}
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("--model", type=Path, default=NANO)
+    parser.add_argument("--record", type=Path)
+    arguments = parser.parse_args()
+    weights = checkpoint.load(arguments.model)
+    alike = Learned(torch.device("cpu")).measures.get("ST-LPIPS")
+    found = {folder.name: measure(folder, weights, alike) for folder in arguments.folders}
+    for name, content in found.items():
+        rows = content["rows"]
+        print(
+            f"\n{name}: {content['scenes']} scenes, means; detail out of focus falls with every K in {content['detail falls']}\n"
+        )
+        columns = list(rows["photo"])
+        print("| |", " | ".join(columns), "|")
+        print("| --- " * (1 + len(columns)) + "|")
+        for kind, scores in rows.items():
+            print(f"| {kind} |", " | ".join(f"{scores[column]:.{DIGITS.get(column, 2)}f}" for column in columns), "|")
+    if arguments.record:
+        digest = hashlib.sha256(arguments.model.read_bytes()).hexdigest()
+        arguments.record.write_text(json.dumps({"weights": digest, "sets": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Short runs of nano's encoder, which restores: what limits it. The pilot table of docs/nano.md.
 
-python -m benchmarks.pilots PHOTOS SCENES... -o FOLDER      # all of `PILOTS`, about ten minutes each on two cores
+python -m benchmarks.pilots PHOTOS SCENES... -o FOLDER      # all of `PILOTS`, about eight minutes each on two cores
 python -m benchmarks.pilots PHOTOS SCENES... -o FOLDER --only "less capacity"
 
 PHOTOS: to train with, as `data.photos` has it. SCENES: folders of `magicbokeh synth` or `benchmarks.photo_scenes`, with `sharp/`. A pilot
@@ -9,6 +9,7 @@ that is done is not run again. Gain is the mean over the scenes' photos of their
 
 import argparse
 import json
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.ablations import PICTURES
 from benchmarks.photo_scenes import HELD_OUT
 from magicbokeh_ops import files
 from magicbokeh_ops.evaluation.metrics import psnr
@@ -90,9 +92,16 @@ def main() -> None:
                     "sheet_steps": 100_000,
                 }
             )
+            folder = args.output / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for pool in PICTURES:  # the same for all
+                if (args.output / pool).exists():
+                    shutil.copy(args.output / pool, folder)
             start = time.perf_counter()
-            model = train(settings, args.output / name, partial(build, kind=kind))
+            model = train(settings, folder, partial(build, kind=kind))
             minutes = (time.perf_counter() - start) / 60
+            for pool in PICTURES:
+                shutil.move(folder / pool, args.output / pool)
             values = sum(value.numel() for value in model.codec.restore.parameters())
             found = {"values": values, "gains": [gain(model, scenes) for scenes in args.scenes], "minutes": minutes}
             file.write_text(json.dumps(found), encoding="utf-8")
