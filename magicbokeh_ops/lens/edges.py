@@ -16,8 +16,9 @@ from ..windows import widen
 EDGE = 1.5  # pixels of blur radius by which two surfaces must differ to be two surfaces
 NOTHING = 0.05  # share of a pixel below which it is all of the other surface
 EDGE_REACH, WINDOW_REACH = 2, 3
+SIDE = 2 * WINDOW_REACH + 1
 CONTEXT = EDGE_REACH + WINDOW_REACH  # pixels around one that what becomes of it depends on
-PIXELS_AT_ONCE = 32768
+PIXELS_AT_ONCE = 16384  # few enough for the processor's cache
 SHARES = 16  # of a pixel beside light above white that are tried
 UNSURE = 0.02  # standard deviation of a colour beside light above white that is always allowed for, and 0.05 of the colour
 
@@ -62,7 +63,7 @@ def split_edges(light: Tensor, radius: Tensor, has_lamps: bool, report: Callable
 
     split = Split(light.clone(), torch.ones_like(radius), radius.clone(), light.clone(), radius.clone())
     planes = [split.near_color, split.near_weight, split.near_radius, split.far_color, split.far_radius]
-    windows = _Windows(torch.cat([light, radius]))
+    windows = _Windows(torch.cat([light, radius, (light**2).sum(0, keepdim=True)]))
     colors = light.flatten(1)
     for places, unmixed in ((pixels, _unmix), (beside, _unmix_lamps)):
         for some in places.split(PIXELS_AT_ONCE):
@@ -78,14 +79,15 @@ class _Windows:
     def __init__(self, planes: Tensor):
         self.width = planes.shape[-1]
         self.padded_width = self.width + 2 * WINDOW_REACH
-        self.padded = F.pad(planes[None], (WINDOW_REACH,) * 4, mode="replicate")[0].flatten(1)
-        step = torch.arange(2 * WINDOW_REACH + 1, device=planes.device)
-        self.offsets = step[:, None] * self.padded_width + step
+        self.padded = F.pad(planes[None], (WINDOW_REACH,) * 4, mode="replicate")[0].flatten(1).T.contiguous()
+        step = torch.arange(SIDE, device=planes.device)
+        self.offsets = (step[:, None] * self.padded_width + step).flatten()
 
     def around(self, pixels: Tensor) -> Tensor:
-        """(C, N, side, side) around pixels (N,), given by their number."""
+        """(N, SIDE * SIDE, C) around pixels (N,), given by their number."""
         corner = pixels // self.width * self.padded_width + pixels % self.width
-        return self.padded[:, corner[:, None, None] + self.offsets]
+        places = (corner[:, None] + self.offsets).flatten()
+        return self.padded.index_select(0, places).view(len(pixels), SIDE**2, self.padded.shape[1])
 
 
 def _unmix(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -94,24 +96,32 @@ def _unmix(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Te
     A pixel's colour I is taken as a F + (1 - a) B: F and B are means over the window's near and far pixels, best those well inside
     their side, and a is the least-squares mix, held to the share of near pixels around it as far as F and B are close or
     uncertain. F and B are then moved so that the mix is exact: no light is lost.
-    color: (C, N). window: (C + 1, N, side, side), light and radius. threshold: radius (N,) between near and far.
+    color: (C, N). window: (N, SIDE * SIDE, C + 2), light, radius and the light's square. threshold: radius (N,) between near and far.
     """
-    step = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, device=color.device)
-    distance2 = step[:, None] ** 2 + step**2
-    closeness, share = torch.exp(-distance2 / 4.5), torch.exp(-distance2 / 2.0)
-    is_near = (window[-1] > threshold[:, None, None]).to(color)
-    inside = F.avg_pool2d(is_near[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
-    near, near_spread = _window_mean(window, is_near * inside * closeness)
-    far, far_spread = _window_mean(window, (1 - is_near) * (1 - inside) * closeness)
+    closeness, share, around = _weights(window)
+    is_near = (window[..., -2] > threshold[:, None]).to(color)
+    inside = is_near @ around
+    weights = torch.stack([is_near * inside * closeness, (1 - is_near) * (1 - inside) * closeness], 1)
+    (near, far), (near_spread, far_spread) = _window_means(window, weights)
     across = near[:-1] - far[:-1]
     doubt = 0.1 + 3 * (near_spread + far_spread)
-    prior = (is_near * (share / share.sum())).sum((1, 2))
-    mix = (((color - far[:-1]) * across).sum(0) + doubt * prior) / ((across**2).sum(0) + doubt)
+    mix = (((color - far[:-1]) * across).sum(0) + doubt * (is_near @ share)) / ((across**2).sum(0) + doubt)
     mix = torch.where(mix < NOTHING, 0, torch.where(mix > 1 - NOTHING, 1, mix))
     miss = (color - mix * near[:-1] - (1 - mix) * far[:-1]) / (mix**2 + (1 - mix) ** 2)
     behind = (far[:-1] + (1 - mix) * miss).clamp(min=0).minimum(color / (1 - mix).clamp(min=NOTHING))
     front = (color - (1 - mix) * behind) / mix.clamp(min=NOTHING)
     return front, mix[None], near[-1:], behind, far[-1:]
+
+
+def _weights(window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How much pixels of a window count by their distance from its middle, for a mean and for a share, whose sum is 1, (SIDE * SIDE,);
+    and the means (SIDE * SIDE, SIDE * SIDE) over each one and those that touch it, by columns."""
+    step = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, device=window.device)
+    places = torch.cartesian_prod(step, step)
+    distance2 = (places**2).sum(1)
+    share = torch.exp(-distance2 / 2.0)
+    touching = ((places[:, None] - places).abs().amax(2) <= 1).to(window)
+    return torch.exp(-distance2 / 4.5), share / share.sum(), touching / touching.sum(0)
 
 
 def _unmix_lamps(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -120,13 +130,11 @@ def _unmix_lamps(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tens
     F and B have a variance each, and a is the likeliest of a few shares. A pixel that is like one of its own side is that, however
     bright a lamp on the other side is. What a mix leaves over goes to the side that is less certain: a lamp's rim to the lamp.
     """
-    step = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, device=color.device)
-    closeness = torch.exp(-(step[:, None] ** 2 + step**2) / 4.5)
-    is_near = (window[-1] > threshold[:, None, None]).to(color)
+    closeness, share, _ = _weights(window)
+    is_near = (window[..., -2] > threshold[:, None]).to(color)
     near, near_variance, unlike_near = _side(color, window, is_near, closeness)
     far, far_variance, unlike_far = _side(color, window, 1 - is_near, closeness)
-    share = torch.exp(-(step[:, None] ** 2 + step**2) / 2.0)
-    prior = (is_near * (share / share.sum())).sum((1, 2))
+    prior = is_near @ share
     mixes = torch.linspace(0, 1, SHARES + 1, device=color.device)[:, None]
     variance = mixes**2 * near_variance + (1 - mixes) ** 2 * far_variance
     misses = color[:, None] - mixes * near[:-1, None] - (1 - mixes) * far[:-1, None]
@@ -143,18 +151,18 @@ def _unmix_lamps(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tens
 def _side(color: Tensor, window: Tensor, is_on_it: Tensor, closeness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (C + 1, N) of one side of a window, its variance (N,), and how unlike any pixel of it a colour is (N,)."""
     # Pixels that touch the other side hold some of its light; they count where there are no others.
-    inside = -F.max_pool2d(-is_on_it[:, None], 3, 1, 1)[:, 0]
-    counts = inside.where(inside.amax((1, 2), keepdim=True) > 0, is_on_it) > 0
-    mean, spread = _window_mean(window, counts * closeness)
-    doubt = (UNSURE + 0.05 * window[:-1].amax(0)) ** 2
-    unlike = ((color[..., None, None] - window[:-1]) ** 2).sum(0) / doubt + len(color) * doubt.log()
-    nearest = unlike.masked_fill(~counts, torch.inf).amin((1, 2))
+    inside = -F.max_pool2d(-is_on_it.view(-1, 1, SIDE, SIDE), 3, 1, 1).flatten(1)
+    counts = inside.where(inside.amax(1, keepdim=True) > 0, is_on_it) > 0
+    (mean,), (spread,) = _window_means(window, (counts * closeness)[:, None])
+    colors = window[..., : len(color)]
+    doubt = (UNSURE + 0.05 * colors.amax(2)) ** 2
+    unlike = ((color.T[:, None] - colors) ** 2).sum(2) / doubt + len(color) * doubt.log()
+    nearest = unlike.masked_fill(~counts, torch.inf).amin(1)
     return mean, spread / len(color) + (UNSURE + 0.05 * mean[:-1].amax(0)) ** 2, nearest
 
 
-def _window_mean(samples: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean (C + 1, N) of samples (C + 1, N, h, w), and the colours' summed variance (N,)."""
-    weight = weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-9)
-    mean = (samples * weight).sum((2, 3))
-    spread = ((samples[:-1] - mean[:-1, :, None, None]) ** 2 * weight).sum((0, 2, 3))
-    return mean, spread
+def _window_means(window: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted means (S, C + 1, N) of windows, and the colours' summed variances (S, N). weights: (N, S, SIDE * SIDE)."""
+    means = (weights / weights.sum(2, keepdim=True).clamp(min=1e-9)) @ window
+    spread = means[..., -1] - (means[..., :-2] ** 2).sum(2)
+    return means[..., :-1].permute(1, 2, 0), spread.clamp(min=0).T
