@@ -114,8 +114,10 @@ def _unmix(color: Tensor, window: Tensor, threshold: Tensor) -> tuple[Tensor, Te
 
 
 def _weights(window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How much pixels of a window count by their distance from its middle, for a mean and for a share, whose sum is 1, (SIDE * SIDE,);
-    and the means (SIDE * SIDE, SIDE * SIDE) over each one and those that touch it, by columns."""
+    """Weights of a window's pixels by their distance from its middle: for a mean (SIDE * SIDE,), for a share, whose sum is 1.
+
+    And the matrix that takes a window (N, SIDE * SIDE) to the means over each pixel and those that touch it.
+    """
     step = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, device=window.device)
     places = torch.cartesian_prod(step, step)
     distance2 = (places**2).sum(1)
