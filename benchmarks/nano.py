@@ -1,19 +1,16 @@
-"""What nano does on scenes that it has not seen: the figures of docs/nano.md, and those that its test reads.
+"""What nano does on scenes that it has not seen: the figures of docs/nano.md.
 
 magicbokeh synth --output drawn --count 64 --size 256 --seed 5000 --ray-traced --scale 1.25 --strength light
 python -m benchmarks.photo_scenes PHOTOS photographs
-python -m benchmarks.nano drawn photographs --record docs/nano_results.json
+python -m benchmarks.nano drawn photographs
 
 ST-LPIPS is measured where its package is installed (extra `perceptual`).
 """
 
 import argparse
-import hashlib
-import json
 import statistics
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,11 +49,11 @@ def detail(picture: Tensor, where: Tensor) -> float:
 
 
 def mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    return {column: round(statistics.fmean(row[column] for row in rows), 4) for column in rows[0]}
+    return {column: statistics.fmean(row[column] for row in rows) for column in rows[0]}
 
 
-def measure(folder: Path, weights: checkpoint.Weights, alike: Measure | None) -> dict[str, Any]:
-    """Means by kind of picture, at K 0 over the photos that are not as they were; and how detail falls with K."""
+def measure(folder: Path, weights: checkpoint.Weights, alike: Measure | None) -> tuple[dict[str, dict[str, float]], int, int]:
+    """Means by kind of picture, at K 0 over the photos that are not as they were; scenes, and in how many detail falls with K."""
     render = load_renderer(weights, torch.device("cpu"), torch.float32)
     codec = make_codec(weights.vae)
     scenes = find_scenes(folder, 0)
@@ -88,7 +85,7 @@ def measure(folder: Path, weights: checkpoint.Weights, alike: Measure | None) ->
         far = blur_at(32) > 0.1
         sweeps.append([detail(by_k[k], far) for k in K_OF_SWEEP])
     falling = sum(scores == sorted(scores, reverse=True) for scores in sweeps)
-    return {"scenes": len(scenes), "rows": {name: mean(found) for name, found in rows.items()}, "detail falls": falling}
+    return {name: mean(found) for name, found in rows.items()}, len(scenes), falling
 
 
 @torch.inference_mode()
@@ -96,24 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--model", type=Path, default=NANO)
-    parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
     weights = checkpoint.load(arguments.model)
     alike = Learned(torch.device("cpu")).measures.get("ST-LPIPS")
-    found = {folder.name: measure(folder, weights, alike) for folder in arguments.folders}
-    for name, content in found.items():
-        rows = content["rows"]
-        print(
-            f"\n{name}: {content['scenes']} scenes, means; detail out of focus falls with every K in {content['detail falls']}\n"
-        )
+    for folder in arguments.folders:
+        rows, count, falling = measure(folder, weights, alike)
+        print(f"\n{folder.name}: {count} scenes, means; detail out of focus falls with every step of K in {falling}\n")
         columns = list(rows["photo"])
         print("| |", " | ".join(columns), "|")
         print("| --- " * (1 + len(columns)) + "|")
         for kind, scores in rows.items():
             print(f"| {kind} |", " | ".join(f"{scores[column]:.{DIGITS.get(column, 2)}f}" for column in columns), "|")
-    if arguments.record:
-        digest = hashlib.sha256(arguments.model.read_bytes()).hexdigest()
-        arguments.record.write_text(json.dumps({"weights": digest, "sets": found}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Scenes made of photographs that nano has not seen, by another generator than it learns from: the second set of docs/nano.md.
+"""Scenes made of photographs that nano has not seen, by another generator than it learns from.
 
 python -m benchmarks.photo_scenes PHOTOS OUTPUT
 

@@ -1,4 +1,4 @@
-"""Short runs of nano's encoder, which restores: what limits it. The pilot table of docs/nano.md.
+"""Short runs of nano's encoder, which restores: what limits it.
 
 python -m benchmarks.pilots PHOTOS SCENES... -o FOLDER      # all of `PILOTS`, about eight minutes each on two cores
 python -m benchmarks.pilots PHOTOS SCENES... -o FOLDER --only "less capacity"

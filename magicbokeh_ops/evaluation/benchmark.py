@@ -162,8 +162,6 @@ def find_method(name: str, render: Any, preset: str, device: torch.device) -> Me
     """One of `METHODS` but input, or by `UPSCALE`. render: `sampler.render` of a model, without its photo and what follows, if
     `needs_model`.
     """
-    if upscaler := UPSCALE.fullmatch(name):
-        return lens_after(load_upscaler(Path(upscaler[1]), device), device)
 
     def through_lens(photo: Tensor, disparity: Tensor, focus: float, k: float) -> Tensor:
         return lens.render(photo.to(device), disparity.to(device), focus, k)
@@ -175,16 +173,10 @@ def find_method(name: str, render: Any, preset: str, device: torch.device) -> Me
     def in_two_stages(photo: Tensor, disparity: Tensor, focus: float, k: float) -> Tensor:
         return through_lens(by_model(photo, disparity, focus, 0), disparity, focus, k)
 
+    if upscaler := UPSCALE.fullmatch(name):
+        restore = load_upscaler(Path(upscaler[1]), device)
+        return lambda photo, disparity, focus, k: through_lens(restore(photo), disparity, focus, k)
     return {"lens": through_lens, "two-stage": in_two_stages}.get(name, by_model)
-
-
-def lens_after(restore: Callable[[Tensor], Tensor], device: torch.device) -> Method:
-    """The lens on what `restore` makes of the photo, at its size."""
-
-    def method(photo: Tensor, disparity: Tensor, focus: float, k: float) -> Tensor:
-        return lens.render(restore(photo).to(device), disparity.to(device), focus, k)
-
-    return method
 
 
 def read_shot(scene: Scene, disparity: Path, released: bool) -> tuple[Tensor, Tensor, float, float]:

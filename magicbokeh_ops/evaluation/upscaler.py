@@ -7,6 +7,7 @@ never exists; the blend over the overlap hides what a network with a wider view 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +26,22 @@ def load_upscaler(path: Path, device: torch.device) -> Callable[[Tensor], Tensor
     """
     try:
         import spandrel
+        from safetensors import SafetensorError
     except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises RuntimeError
         raise ValueError(f"An upscaler needs spandrel ({error}): pip install 'magicbokeh[upscale]'.") from None
     try:
         model = spandrel.ModelLoader(device).load_from_file(path)
-    except Exception as error:  # each way of reading a file has errors of its own
+    except (
+        spandrel.UnsupportedModelError,
+        SafetensorError,
+        UnpicklingError,
+        EOFError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # what readers of files and spandrel's detectors raise for what they don't know
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ValueError(f"{path} is no upscaler that spandrel knows ({reason}).") from None
     if not isinstance(model, spandrel.ImageModelDescriptor) or model.input_channels != 3 or model.output_channels != 3:

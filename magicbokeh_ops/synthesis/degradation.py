@@ -92,7 +92,7 @@ class Degradation:
     def __post_init__(self):
         if not 1 <= self._range[0] <= self._range[1] <= 8:
             raise ValueError(f"scale is {self.scale}; it goes from 1 to 8, by which the low-quality photo is smaller.")
-        for strength in self._strengths:
+        for strength in self._strengths or ("",):
             if strength not in STRENGTHS:
                 raise ValueError(f"strength is {strength!r}; choose one of: {', '.join(STRENGTHS)}.")
 

@@ -131,6 +131,7 @@ def test_a_camera_smooths_before_shrinking():
         (lambda: Degradation(scale=0.5), "scale is 0.5"),
         (lambda: Degradation(strength="harsh"), "harsh"),
         (lambda: Degradation(strength=("light", "harsh")), "'harsh'"),
+        (lambda: Degradation(strength=()), "strength is ''; choose"),
         (lambda: Degradation()(noise(1, 3, 60, 200), seeded()), "60 x 200"),
     ],
 )
